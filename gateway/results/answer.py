@@ -1,0 +1,84 @@
+"""What an assessment found, before it is rendered for anyone: one answer per model, each with its rung and its reasons."""
+
+import datetime as dt
+import enum
+from collections.abc import Mapping
+
+import msgspec
+
+from gateway.features.manifest import ModelManifest
+from gateway.features.value import InputValue
+from gateway.quality.report import QualityReport, Verdict
+from gateway.record.reason import Reason
+from gateway.record.values import Dropped
+
+
+class Rung(enum.StrEnum):
+    """Which step of the ladder answered. Another dimension than the verdict (rules 1)."""
+
+    GPU = "gpu"
+    CPU = "cpu"
+    FALLBACK_SCORE = "fallback-score"
+    NONE = "none"
+
+
+class ReleaseIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """Exactly which model ran, where: enough to run it again bit for bit."""
+
+    name: str
+    version: str
+    graph_sha256: str
+    manifest_sha256: str
+    runtime: str = ""  # "onnxruntime 1.32.0 CPUExecutionProvider"; "" for plain Python
+
+
+class Prediction(msgspec.Struct, frozen=True, kw_only=True):
+    """One output that may be shown. `value` is full float64 on the output's own scale (a probability is 0..1)."""
+
+    output: str
+    value: float
+    band: str | None = None
+    terms: Mapping[str, float] = {}  # contributions on the model's own scale, by term
+
+
+class FallbackAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A published score that answered under its own name, with its own outcome and citation."""
+
+    score: str
+    title: str
+    citation: str
+    outcome_text: str
+    horizon_years: int | None
+    value: float | None  # probability 0..1, or a measured value for a reported one
+    qualitative: str | None = None
+    unit: str = "1"
+    inputs: Mapping[str, InputValue] = {}
+    cautions: tuple[Reason, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One model's answer about one patient."""
+
+    manifest: ModelManifest
+    release: ReleaseIdentity
+    report: QualityReport
+    verdict: Verdict
+    rung: Rung
+    predictions: tuple[Prediction, ...] = ()
+    fallbacks: tuple[FallbackAnswer, ...] = ()
+    rung_reason: str = ""  # why a lower rung than the first answered; no PHI
+
+
+class AssessmentAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything one request brought to light."""
+
+    assessment_id: str  # uuid of this assessment: identifiers of the resources derive from it
+    patient_id: str
+    base_url: str | None
+    as_of: dt.datetime
+    answered_at: dt.datetime
+    retrospective: bool
+    answers: tuple[ModelAnswer, ...]
+    dropped: tuple[Dropped, ...] = ()
+    request_id: str = ""
