@@ -5,6 +5,7 @@
 """
 
 import enum
+from collections.abc import Mapping
 
 import msgspec
 
@@ -38,13 +39,14 @@ class GroupState(enum.StrEnum):
 class RecordPart(msgspec.Struct, frozen=True, kw_only=True):
     """What one search (or one prefetch key, or a whole inline Bundle) brought.
 
-    `resources` are the raw JSON bytes of single resources, as received. `state` holds for every group in `groups`;
-    `why` says in our own words why a group is not complete (no PHI, no server text).
+    `resources` are the raw JSON bytes of single resources, as received; `full_urls`, where given, has one entry per resource (empty = none).
+    `state` holds for every group in `groups`; `why` says in our own words why a group is not complete (no PHI, no server text).
     """
 
     groups: tuple[Group, ...]
     state: GroupState
     resources: tuple[bytes, ...] = ()
+    full_urls: tuple[str, ...] = ()
     why: str = ""
 
 
@@ -58,3 +60,4 @@ class FetchedRecord(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[RecordPart, ...]
     base_url: str | None = None
     declared_complete: bool = True
+    aliases: Mapping[str, str] = {}  # fullUrl of a Bundle entry (urn:uuid or absolute) -> `Type/id`

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.fhir.group import Group, GroupState
+from gateway.terminology.code import Code as Code  # defined below the record, because terminology speaks of codes too
 
 
 class Precision(enum.StrEnum):
@@ -50,14 +51,6 @@ class SourceRef(msgspec.Struct, frozen=True):
         """Return the relative reference, versioned where a version is known."""
         base = f"{self.resource_type}/{self.id}"
         return f"{base}/_history/{self.version}" if self.version else base
-
-
-class Code(msgspec.Struct, frozen=True):
-    """A Coding: canonical system URL (aliases such as urn:oid resolved), code, display."""
-
-    system: str
-    code: str
-    display: str = ""
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,1 @@
+"""The tables as CSV; each is described where it is read."""
