@@ -8,6 +8,9 @@ import msgspec
 
 from gateway.record.reason import Reason
 from gateway.record.values import SourceRef
+from gateway.terminology import AgeLimit
+
+NO_AGE_LIMIT = AgeLimit()
 
 
 class InputState(enum.StrEnum):
@@ -23,6 +26,7 @@ class InputState(enum.StrEnum):
     OUT_OF_MODEL_RANGE = "out-of-model-range"
     NOT_FETCHED = "not-fetched"  # asked, and the server failed, or only a part came
     NOT_ALLOWED = "not-allowed"
+    WITHHELD = "withheld"  # another model does not apply to this patient, so it gives no number; opens no fallback (rules 4)
 
 
 USABLE_STATES = frozenset({InputState.VALID, InputState.CONCLUDED_ABSENT, InputState.ASSUMED})
@@ -42,7 +46,9 @@ class InputValue(msgspec.Struct, frozen=True, kw_only=True):
 
     `value` is in the manifest's unit and set when a number was found, also when it is then withheld (stale, out of range), so that a person
     can see it; `tensor_value` decides what the graph gets. `time` is the oldest time the value rests on. `reasons` are this input's
-    own: at most one that withholds, plus cautions.
+    own: at most one that withholds, plus cautions. `aged_from` is what an age limit counts from where it is not `time` (a height has a
+    limit of its own); `age_limit` holds the limits of this care setting; `aged_as` names the group (`labs`, `vitals`) whose age was stated
+    as a whole. `interval` holds both ends where only an interval is known (an age from a birth year).
     """
 
     name: str
@@ -55,6 +61,10 @@ class InputValue(msgspec.Struct, frozen=True, kw_only=True):
     evidence: tuple[Evidence, ...] = ()
     reasons: tuple[Reason, ...] = ()
     lineage: Mapping[str, str] = {}  # another model's output: model, version, sha256
+    aged_from: dt.datetime | None = None
+    aged_as: str = ""
+    age_limit: AgeLimit = NO_AGE_LIMIT
+    interval: tuple[float, float] | None = None
 
     @property
     def usable(self) -> bool:

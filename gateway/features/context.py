@@ -1,0 +1,66 @@
+"""What every operator is given: the record by concept, the as-of time, the care setting, other models' outputs."""
+
+import datetime as dt
+from collections.abc import Mapping
+
+import msgspec
+
+from gateway.features.manifest import Setting
+from gateway.features.readings import Readings, sort_readings
+from gateway.features.value import NO_AGE_LIMIT, InputValue
+from gateway.fhir.group import Group, GroupState
+from gateway.record.values import Measurement, PatientRecord
+from gateway.terminology import AgeLimit, Terminology
+
+
+class ExtractionContext(msgspec.Struct, frozen=True, kw_only=True):
+    """When, and in which care setting, the record is looked at. `as_of` is aware UTC."""
+
+    as_of: dt.datetime
+    setting: Setting
+
+    def __post_init__(self) -> None:
+        if self.as_of.tzinfo is None:
+            raise ValueError("an as-of time needs a time zone")
+
+
+class Target(msgspec.Struct, frozen=True):
+    """The input an operator works for: its name in reason codes, concept, unit and age limits in this care setting."""
+
+    name: str
+    concept: str
+    unit: str
+    limit: AgeLimit = NO_AGE_LIMIT
+
+
+class Chart:
+    """One record, indexed once for one extraction. Nothing in it outlives the request."""
+
+    def __init__(
+        self, record: PatientRecord, terminology: Terminology, context: ExtractionContext, outputs: Mapping[tuple[str, str], InputValue],
+    ) -> None:
+        self.record = record
+        self.terminology = terminology
+        self.as_of = context.as_of
+        self.setting: Setting = context.setting
+        self.outputs = outputs
+        self._by_concept: dict[str, list[Measurement]] = {}
+        for measurement in record.measurements:
+            for concept in measurement.concepts:
+                self._by_concept.setdefault(concept, []).append(measurement)
+        self._readings: dict[str, Readings] = {}
+
+    def measurements(self, concept: str) -> list[Measurement]:
+        """Return the concept's measurements in the record's order."""
+        return self._by_concept.get(concept, [])
+
+    def readings(self, concept: str) -> Readings:
+        """Return the concept's numbers, usable and not, newest first."""
+        found = self._readings.get(concept)
+        if found is None:
+            found = self._readings[concept] = sort_readings(concept, self.measurements(concept), self.terminology)
+        return found
+
+    def group_state(self, group: Group) -> GroupState:
+        """Return how a part of the record arrived."""
+        return self.record.groups.get(group, GroupState.NOT_SEARCHED)

@@ -1,0 +1,113 @@
+"""From a record to the inputs a manifest declares: one operator each, nothing judged but what the operator itself must decide."""
+
+from collections.abc import Mapping
+
+from gateway.features.category import coded_category
+from gateway.features.context import Chart, ExtractionContext, Target
+from gateway.features.derived import first_of, model_output
+from gateway.features.findings import condition_present, exclusion_found
+from gateway.features.manifest import (
+    Age,
+    CodedCategory,
+    ConditionPresent,
+    CurrentMedication,
+    Feature,
+    FirstOf,
+    InputSpec,
+    MeanOfNewest,
+    ModelManifest,
+    ModelOutput,
+    Newest,
+    NewestPair,
+    Quotient,
+    Setting,
+    SexAtAsOf,
+    SimpleFeature,
+)
+from gateway.features.measured import mean_of_newest, newest_of, newest_pair, quotient
+from gateway.features.medications import current_medication
+from gateway.features.outcome import withheld_for
+from gateway.features.patient import age_of, sex_of
+from gateway.features.value import NO_AGE_LIMIT, InputState, InputValue
+from gateway.record.reason import Reason, ReasonCode
+from gateway.record.values import PatientRecord
+from gateway.terminology import AgeLimit, Terminology
+
+NO_OUTPUTS: Mapping[tuple[str, str], InputValue] = {}
+
+
+def extract_inputs(
+    manifest: ModelManifest, record: PatientRecord, terminology: Terminology, context: ExtractionContext,
+    model_outputs: Mapping[tuple[str, str], InputValue] = NO_OUTPUTS,
+) -> dict[str, InputValue]:
+    """Return every input, every exclusion (under its name) and every input of a fallback, as found at the as-of time.
+
+    The record holds nothing later than the as-of time. `model_outputs` is keyed by (model, output). Nothing is imputed; an input that
+    cannot be used says why.
+    """
+    chart = Chart(record, terminology, context, model_outputs)
+    inputs = {spec.name: _extract_spec(spec, chart) for spec in manifest.inputs}
+    for exclusion in manifest.eligibility.exclusions:
+        inputs[exclusion.name] = exclusion_found(exclusion, chart)
+    for fallback in manifest.fallbacks:
+        for spec in fallback.features:
+            inputs[spec.name] = _extract_spec(spec, chart)
+    return inputs
+
+
+def concepts_of(feature: Feature) -> tuple[str, ...]:
+    """Return the names of the measured concepts a feature reads, the one it is about first."""
+    match feature:
+        case Newest() | MeanOfNewest() | CodedCategory():
+            return (feature.concept,)
+        case NewestPair():
+            return (feature.concept, feature.partner)
+        case Quotient():
+            return (feature.numerator, feature.denominator)
+        case FirstOf():
+            return tuple(dict.fromkeys(concept for option in feature.options for concept in concepts_of(option)))
+        case _:
+            return ()
+
+
+def age_limit(spec: InputSpec, setting: Setting, terminology: Terminology) -> AgeLimit:
+    """Return the age limits: the manifest's where it states any for the setting, else the table's for the measured concept."""
+    hard, soft = spec.age_days_max.get(setting), spec.age_days_soft.get(setting)
+    if hard is not None or soft is not None:
+        return AgeLimit(hard_days=hard, soft_days=soft)
+    for name in concepts_of(spec.feature)[:1]:
+        return terminology.concept(name).ages.get(setting, NO_AGE_LIMIT)
+    return NO_AGE_LIMIT
+
+
+def _extract_spec(spec: InputSpec, chart: Chart) -> InputValue:
+    target = Target(spec.name, spec.concept, spec.unit, age_limit(spec, chart.setting, chart.terminology))
+    if not target.limit.applicable:  # "n/a" in the column of this care setting (rules 3)
+        return withheld_for(target, InputState.MISSING, Reason(ReasonCode.CARE_SETTING, "", f"{spec.name} has no meaning in {chart.setting}"))
+    if isinstance(spec.feature, FirstOf):
+        return first_of(target, spec.feature, chart, _extract_simple)
+    return _extract_simple(target, spec.feature, chart)
+
+
+def _extract_simple(target: Target, feature: SimpleFeature, chart: Chart) -> InputValue:
+    match feature:
+        case Newest():
+            return newest_of(target, feature, chart)
+        case NewestPair():
+            return newest_pair(target, feature, chart)
+        case MeanOfNewest():
+            return mean_of_newest(target, feature, chart)
+        case Quotient():
+            return quotient(target, feature, chart)
+        case CodedCategory():
+            return coded_category(target, feature, chart)
+        case ConditionPresent():
+            return condition_present(target, feature, chart)
+        case CurrentMedication():
+            return current_medication(target, feature, chart)
+        case ModelOutput():
+            return model_output(target, feature, chart)
+        case Age():
+            return age_of(target, chart)
+        case SexAtAsOf():
+            return sex_of(target, feature, chart)

@@ -1,0 +1,65 @@
+"""Encounters: is the chart in use, which one is open, in which setting was something measured (rules 3 and 4)."""
+
+import calendar
+import datetime as dt
+
+from gateway.features.readings import END_OF_TIME, last_instant
+from gateway.record.values import Measurement, Stay
+
+NEVER_HAPPENED = frozenset({"planned", "cancelled", "entered-in-error"})  # FHIR R4 EncounterStatus
+GOING_ON = frozenset({"arrived", "triaged", "in-progress", "onleave"})
+CHART_IN_USE_MONTHS = 24  # clinical/README.md rule 5; rules 3 "Absence"
+_ACUTENESS = ("ed", "inpatient", "ambulatory")  # where several are open, the one with the strictest age limits decides
+
+
+def chart_in_use(stays: tuple[Stay, ...], as_of: dt.datetime) -> bool:
+    """Tell whether an Encounter touched the 24 months before the as-of time. One that was never closed counts by its start only."""
+    since = months_before(as_of, CHART_IN_USE_MONTHS)
+    for stay in stays:
+        if stay.status in NEVER_HAPPENED or (stay.start is not None and stay.start.at > as_of):
+            continue
+        last = stay.end or stay.start
+        if last is not None and last_instant(last) > since:
+            return True
+    return False
+
+
+def months_before(at: dt.datetime, months: int) -> dt.datetime:
+    """Return the instant that many calendar months earlier (29 February becomes the 28th)."""
+    year, month = divmod(at.year * 12 + at.month - 1 - months, 12)
+    return at.replace(year=year, month=month + 1, day=min(at.day, calendar.monthrange(year, month + 1)[1]))
+
+
+def open_setting(stays: tuple[Stay, ...], as_of: dt.datetime) -> str | None:
+    """Return the care setting of the Encounter that is open at the as-of time, or None where none is, or none says."""
+    settings = {stay.setting for stay in stays if _is_open(stay, as_of)}
+    return next((setting for setting in _ACUTENESS if setting in settings), None)
+
+
+def _is_open(stay: Stay, as_of: dt.datetime) -> bool:
+    if stay.start is None or stay.start.at > as_of or stay.status in NEVER_HAPPENED:
+        return False
+    return last_instant(stay.end) > as_of if stay.end is not None else stay.status in GOING_ON
+
+
+def reading_setting(measurement: Measurement, stays: tuple[Stay, ...]) -> str | None:
+    """Return where something was measured: by its own Encounter, else by an ED or inpatient one that covers its time, else None."""
+    if measurement.encounter_id is not None:
+        for stay in stays:
+            if stay.source.id == measurement.encounter_id and stay.setting is not None:
+                return stay.setting
+    for stay in stays:
+        if stay.setting in ("ed", "inpatient") and _covers(stay, measurement):
+            return stay.setting
+    return None
+
+
+def _covers(stay: Stay, measurement: Measurement) -> bool:
+    """Tell whether the stay and the measured time overlap; a time known to the day is the whole day."""
+    if measurement.time is None or stay.start is None or stay.status in NEVER_HAPPENED:
+        return False
+    if stay.end is not None:
+        until = last_instant(stay.end)
+    else:
+        until = END_OF_TIME if stay.status in GOING_ON else last_instant(stay.start)
+    return stay.start.at <= max(measurement.time.at, last_instant(measurement.time) - dt.timedelta.resolution) and measurement.time.at < until

@@ -1,0 +1,80 @@
+"""One code per input, in this order: missing, implausible, inconsistent, stale, out of model range (clinical rules of the vectors).
+
+What could not be found or read was decided by the operator that looked; here a found number meets its partners, its age limit and the
+model's range.
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+
+import msgspec
+
+from gateway.features.derived import is_older
+from gateway.features.manifest import InputSpec, ModelManifest
+from gateway.features.value import InputState, InputValue
+from gateway.record.reason import Reason, ReasonCode
+
+
+class Grades(msgspec.Struct, frozen=True, kw_only=True):
+    """The graded inputs, and the reasons that take away single outputs although the input itself is usable."""
+
+    inputs: Mapping[str, InputValue]
+    by_output: Mapping[str, tuple[Reason, ...]]
+
+
+def grade_inputs(manifest: ModelManifest, inputs: Mapping[str, InputValue], as_of: dt.datetime) -> Grades:
+    """Grade every input of the manifest and of its fallbacks; exclusions pass through as they are."""
+    graded = dict(inputs)
+    for pair in manifest.consistency:
+        left, right = inputs[pair.left], inputs[pair.right]
+        if left.usable and right.usable and left.tensor_value >= right.tensor_value:
+            reason = Reason(ReasonCode.INCONSISTENT, pair.name, f"{pair.left} must be smaller than {pair.right}")
+            for value in (left, right):
+                graded[value.name] = withhold(value, InputState.INCONSISTENT, reason)
+    by_output: dict[str, tuple[Reason, ...]] = {}
+    for spec in manifest.inputs:
+        value = graded[spec.name] = _grade_age(graded[spec.name], as_of)
+        if value.usable and spec.model_range is not None and not spec.model_range.holds(value.tensor_value):
+            reason = Reason(ReasonCode.VALUE_OUT_OF_MODEL_RANGE, spec.name, _range_words(spec))
+            if spec.model_range.only_for:
+                for output in spec.model_range.only_for:
+                    by_output[output] = (*by_output.get(output, ()), reason)
+            else:
+                graded[spec.name] = withhold(value, InputState.OUT_OF_MODEL_RANGE, reason)
+        elif value.usable and spec.caution_above:
+            graded[spec.name] = _caution_above(spec, value)
+    for fallback in manifest.fallbacks:
+        for spec in fallback.features:
+            graded[spec.name] = _grade_age(graded[spec.name], as_of)
+    return Grades(inputs=graded, by_output=by_output)
+
+
+def withhold(value: InputValue, state: InputState, reason: Reason) -> InputValue:
+    """Return the input as not usable, its number still shown, for one reason instead of those it had."""
+    return msgspec.structs.replace(value, state=state, reasons=(reason,))
+
+
+def _grade_age(value: InputValue, as_of: dt.datetime) -> InputValue:
+    if not value.usable or (value.time is None and value.aged_from is None):
+        return value
+    limit = value.age_limit
+    if is_older(value, limit.hard_days, as_of):
+        words = f"older than {limit.hard_days:g} days"
+        return withhold(value, InputState.STALE, Reason(ReasonCode.STALE_INPUT, value.aged_as or value.name, words))
+    if is_older(value, limit.soft_days, as_of):
+        caution = Reason(ReasonCode.CAUTION, f"old:{value.name}", f"older than {limit.soft_days:g} days")
+        return msgspec.structs.replace(value, reasons=(*value.reasons, caution))
+    return value
+
+
+def _caution_above(spec: InputSpec, value: InputValue) -> InputValue:
+    cautions = tuple(
+        Reason(ReasonCode.CAUTION, name, f"{spec.name} above {bound:g} {spec.unit}")
+        for name, bound in spec.caution_above.items()
+        if value.tensor_value > bound
+    )
+    return msgspec.structs.replace(value, reasons=(*value.reasons, *cautions)) if cautions else value
+
+
+def _range_words(spec: InputSpec) -> str:
+    return f"the model was made for {spec.model_range.low:g} to {spec.model_range.high:g} {spec.unit}" if spec.model_range else ""

@@ -1,0 +1,170 @@
+"""Inputs that are stated instead of found in a record (vector files), graded and judged exactly like those of a record.
+
+Names are the manifest's tensor names, so they carry their unit. `<name>_age_days` is the age of one input, `labs_age_days` and
+`vitals_age_days` of all Observations of a group; `<tensor>_loinc` says which of several measured concepts a value is. The flags of
+exclusions that are left out mean "searched and not found"; everything else that is left out is a missing input.
+"""
+
+import datetime as dt
+import math
+from collections.abc import Mapping
+from typing import cast
+
+import msgspec
+
+from gateway.features.context import Target
+from gateway.features.extract import age_limit, concepts_of
+from gateway.features.manifest import (
+    CodedCategory,
+    ConditionPresent,
+    CurrentMedication,
+    Exclusion,
+    FirstOf,
+    InputSpec,
+    ModelManifest,
+    Newest,
+    Setting,
+    SexAtAsOf,
+)
+from gateway.features.outcome import Shown, concluded_absent, found, not_usable, withheld_for
+from gateway.features.patient import resolve_sex, sex_value
+from gateway.features.value import InputState, InputValue
+from gateway.fhir.group import Group
+from gateway.quality.judge import judge
+from gateway.quality.report import QualityReport, SettingSource
+from gateway.record.reason import Reason, ReasonCode
+from gateway.record.values import PatientFacts, SourceRef
+from gateway.terminology import Terminology
+
+AS_OF = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)  # any instant: only differences matter
+LOINC = "http://loinc.org"
+GROUP_NAMES = {Group.LABORATORY: "labs", Group.VITAL_SIGNS: "vitals"}
+# Known to the vector files; a manifest that does not declare them does not look at them.
+EXCLUSION_FLAGS = ("pregnancy", "prior_cvd", "kidney_replacement", "aki", "on_vka", "hypercapnic_target_documented")
+_WITHOUT_EFFECT = frozenset({"labs_age_days", "vitals_age_days", "labs_span_days", "care_setting", "setting", "deceased_0_1", "region", "sex"})
+
+
+class StatedResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A report in the form of the vector files."""
+
+    status: str  # ok, partial, abstain
+    codes: frozenset[str]
+    labels: frozenset[str]
+    fallbacks: tuple[str, ...]
+
+
+def report_for_stated(manifest: ModelManifest, values: Mapping[str, object], terminology: Terminology) -> QualityReport:
+    """Judge one set of stated inputs.
+
+    Raises:
+        ValueError: a name is not known to the manifest, or a number is not a number: such a row cannot be run.
+    """
+    unknown = set(values) - _known_names(manifest)
+    if unknown:
+        raise ValueError(f"names not known to this model: {', '.join(sorted(unknown))}")
+    stated_setting = values.get("care_setting") or values.get("setting")
+    setting = cast("Setting", stated_setting or manifest.eligibility.default_setting)
+    source = SettingSource.REQUEST if stated_setting else SettingSource.MANIFEST_DEFAULT
+    reader = _Reader(values, terminology, setting)
+    inputs = {spec.name: reader.read(spec) for spec in manifest.inputs}
+    inputs |= {spec.name: reader.read(spec) for fallback in manifest.fallbacks for spec in fallback.features}
+    inputs |= {exclusion.name: reader.flag(exclusion) for exclusion in manifest.eligibility.exclusions}
+    patient = PatientFacts(source=SourceRef("Patient", "stated"), deceased=bool(values.get("deceased_0_1")))
+    return judge(manifest, inputs, patient, AS_OF, setting, source)
+
+
+def stated_result(manifest: ModelManifest, report: QualityReport) -> StatedResult:
+    """Return status, codes, the labels of which every output the model has at this age is available, and fallbacks."""
+    available, withheld = set(report.available), set(report.withheld)
+    labels = {output.label for output in manifest.outputs if output.name in available}
+    labels -= {output.label for output in manifest.outputs if output.name in withheld}
+    return StatedResult(
+        status=report.vector_status, codes=frozenset(str(reason) for reason in report.reasons), labels=frozenset(labels),
+        fallbacks=report.fallbacks,
+    )
+
+
+def _known_names(manifest: ModelManifest) -> set[str]:
+    specs = [*manifest.inputs, *(spec for fallback in manifest.fallbacks for spec in fallback.features)]
+    flags = {*EXCLUSION_FLAGS, *(exclusion.name for exclusion in manifest.eligibility.exclusions)}
+    names = {spec.tensor for spec in specs} | {f"{spec.tensor}_loinc" for spec in specs} | {f"{flag}_0_1" for flag in flags}
+    return names | {f"{spec.name}_age_days" for spec in specs} | _WITHOUT_EFFECT
+
+
+class _Reader:
+    """Reads one row: the same plausibility, limits and states as a record gives."""
+
+    def __init__(self, values: Mapping[str, object], terminology: Terminology, setting: Setting) -> None:
+        self._values = values
+        self._terminology = terminology
+        self._setting = setting
+
+    def read(self, spec: InputSpec) -> InputValue:
+        """Return one stated input."""
+        target = Target(spec.name, spec.concept, spec.unit, age_limit(spec, self._setting, self._terminology))
+        if isinstance(spec.feature, SexAtAsOf):
+            gender = self._values.get(spec.tensor)
+            patient = PatientFacts(source=SourceRef("Patient", "stated"), gender=str(gender) if gender else None)
+            return sex_value(target, spec.feature, resolve_sex(patient, spec.name))
+        number = self._number(spec.tensor)
+        if number is None:
+            return not_usable(target, InputState.MISSING, "not stated")
+        age_days, aged_as = self._age(spec)
+        time = AS_OF - dt.timedelta(days=age_days) if age_days is not None else None
+        if not self._is_plausible(spec, number):
+            return not_usable(target, InputState.IMPLAUSIBLE, "", Shown(number, time))
+        caution = self._option_caution(spec)
+        if caution is None:
+            return not_usable(target, InputState.MISSING, "not one of the concepts that may be used", Shown(number, time))
+        reasons = (Reason(ReasonCode.CAUTION, caution),) if caution else ()
+        return msgspec.structs.replace(found(target, Shown(number, time), reasons), aged_as=aged_as)
+
+    def flag(self, exclusion: Exclusion) -> InputValue:
+        """Return a stated exclusion; left out, it was searched and not found."""
+        target = Target(exclusion.name, exclusion.feature.group, "1")
+        number = self._number(f"{exclusion.name}_0_1")
+        if not number:
+            return concluded_absent(target)
+        if number != 1.0:
+            return withheld_for(target, InputState.IMPLAUSIBLE, Reason(ReasonCode.IMPLAUSIBLE_VALUE, exclusion.name))
+        return found(target, Shown(number))
+
+    def _number(self, name: str) -> float | None:
+        value = self._values.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, int | float):
+            raise ValueError(f"{name} must be a number")  # noqa: TRY004 - a row that cannot be run, not a programming error
+        return float(value) if math.isfinite(value) else None
+
+    def _age(self, spec: InputSpec) -> tuple[float | None, str]:
+        """Return the age in days and, where it was stated for the whole group, the group's name."""
+        own = self._number(f"{spec.name}_age_days")
+        if own is not None:
+            return own, ""
+        for concept in concepts_of(spec.feature)[:1]:
+            group = GROUP_NAMES.get(self._terminology.concept(concept).group, "")
+            age = self._number(f"{group}_age_days") if group else None
+            if age is not None:
+                return age, group
+        return None, ""
+
+    def _is_plausible(self, spec: InputSpec, number: float) -> bool:
+        if isinstance(spec.feature, ConditionPresent | CurrentMedication):
+            return number in (0.0, 1.0)
+        if isinstance(spec.feature, CodedCategory):
+            return number in spec.feature.values.values()
+        names = [name for name in (spec.concept, *concepts_of(spec.feature)) if name in self._terminology.concepts]
+        return not names or self._terminology.concept(names[0]).plausible(number)
+
+    def _option_caution(self, spec: InputSpec) -> str | None:
+        """Return the caution of the option a stated code selects, "" for none, None where no option may be used."""
+        feature = spec.feature
+        if not isinstance(feature, FirstOf) or not all(isinstance(option, Newest) for option in feature.options):
+            return ""
+        code = str(self._values.get(f"{spec.tensor}_loinc", ""))
+        concepts = self._terminology.concepts_of(LOINC, code)
+        for place, option in enumerate(feature.options):
+            if isinstance(option, Newest) and option.concept in concepts:
+                return feature.cautions[place] if place < len(feature.cautions) else ""
+        return None
