@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.features.manifest import Setting
-from gateway.features.readings import Readings, sort_readings
+from gateway.features.readings import Readings
+from gateway.features.stays import StayIndex, chart_in_use
 from gateway.features.value import NO_AGE_LIMIT, InputValue
 from gateway.fhir.group import Group, GroupState
 from gateway.record.values import Measurement, PatientRecord
@@ -45,10 +46,16 @@ class Chart:
         self.setting: Setting = context.setting
         self.outputs = outputs
         self._by_concept: dict[str, list[Measurement]] = {}
+        by_concept = self._by_concept
         for measurement in record.measurements:
             for concept in measurement.concepts:
-                self._by_concept.setdefault(concept, []).append(measurement)
+                if concept in by_concept:
+                    by_concept[concept].append(measurement)
+                else:
+                    by_concept[concept] = [measurement]
         self._readings: dict[str, Readings] = {}
+        self._in_use: bool | None = None
+        self._stays: StayIndex | None = None
 
     def measurements(self, concept: str) -> list[Measurement]:
         """Return the concept's measurements in the record's order."""
@@ -58,8 +65,20 @@ class Chart:
         """Return the concept's numbers, usable and not, newest first."""
         found = self._readings.get(concept)
         if found is None:
-            found = self._readings[concept] = sort_readings(concept, self.measurements(concept), self.terminology)
+            found = self._readings[concept] = Readings(concept, self.measurements(concept), self.terminology)
         return found
+
+    def in_use(self) -> bool:
+        """Tell whether the chart is in use, so that an empty list may mean "none" (rules 3)."""
+        if self._in_use is None:
+            self._in_use = chart_in_use(self.record.stays, self.as_of)
+        return self._in_use
+
+    def setting_of(self, measurement: Measurement) -> str | None:
+        """Return the care setting in which something was measured, None where nobody says."""
+        if self._stays is None:
+            self._stays = StayIndex(self.record.stays)
+        return self._stays.setting_of(measurement)
 
     def group_state(self, group: Group) -> GroupState:
         """Return how a part of the record arrived."""

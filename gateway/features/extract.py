@@ -1,6 +1,7 @@
 """From a record to the inputs a manifest declares: one operator each, nothing judged but what the operator itself must decide."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from gateway.features.category import coded_category
 from gateway.features.context import Chart, ExtractionContext, Target
@@ -90,24 +91,19 @@ def _extract_spec(spec: InputSpec, chart: Chart) -> InputValue:
 
 
 def _extract_simple(target: Target, feature: SimpleFeature, chart: Chart) -> InputValue:
-    match feature:
-        case Newest():
-            return newest_of(target, feature, chart)
-        case NewestPair():
-            return newest_pair(target, feature, chart)
-        case MeanOfNewest():
-            return mean_of_newest(target, feature, chart)
-        case Quotient():
-            return quotient(target, feature, chart)
-        case CodedCategory():
-            return coded_category(target, feature, chart)
-        case ConditionPresent():
-            return condition_present(target, feature, chart)
-        case CurrentMedication():
-            return current_medication(target, feature, chart)
-        case ModelOutput():
-            return model_output(target, feature, chart)
-        case Age():
-            return age_of(target, chart)
-        case SexAtAsOf():
-            return sex_of(target, feature, chart)
+    return _OPERATORS[type(feature)](target, feature, chart)
+
+
+# Any: each operator takes its own kind of feature, and the key is that kind.
+_OPERATORS: Mapping[type, Callable[[Target, Any, Chart], InputValue]] = {
+    Age: lambda target, _, chart: age_of(target, chart),
+    SexAtAsOf: sex_of,
+    Newest: newest_of,
+    NewestPair: newest_pair,
+    MeanOfNewest: mean_of_newest,
+    Quotient: quotient,
+    CodedCategory: coded_category,
+    ConditionPresent: condition_present,
+    CurrentMedication: current_medication,
+    ModelOutput: model_output,
+}

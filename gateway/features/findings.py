@@ -7,7 +7,7 @@ from gateway.features.manifest import ConditionPresent, Exclusion
 from gateway.features.outcome import Shown, concluded_absent, found, not_usable, unsearched_group
 from gateway.features.patient import resolve_sex
 from gateway.features.readings import last_instant
-from gateway.features.stays import CHART_IN_USE_MONTHS, chart_in_use
+from gateway.features.stays import CHART_IN_USE_MONTHS
 from gateway.features.value import Evidence, InputState, InputValue
 from gateway.fhir.group import Group
 from gateway.record.values import FhirTime, Problem
@@ -76,7 +76,7 @@ def _absent(target: Target, feature: ConditionPresent, chart: Chart) -> InputVal
 
 def chart_not_in_use(target: Target, chart: Chart) -> InputValue | None:
     """Return why the chart cannot be trusted to show an absence, or None when it is in use."""
-    if chart_in_use(chart.record.stays, chart.as_of):
+    if chart.in_use():
         return None
     detail = f"no encounter in the last {CHART_IN_USE_MONTHS} months: an empty list proves nothing"
     return unsearched_group(target, chart, Group.ENCOUNTERS) or not_usable(target, InputState.MISSING, detail)

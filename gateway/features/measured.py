@@ -1,13 +1,13 @@
 """Operators over measured numbers: the newest, the newest pair of one date, the mean of the newest, a quotient."""
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import takewhile
 
 from gateway.features.context import Chart, Target
 from gateway.features.manifest import MeanOfNewest, Newest, NewestPair, Quotient
 from gateway.features.outcome import Shown, evidence_of, found, not_usable, unseen_group
-from gateway.features.readings import Choice, Reading, Readings, calendar_date, choose_at_instant, newer_unusable, newest, newest_choices
-from gateway.features.stays import reading_setting
+from gateway.features.readings import BEGIN_OF_TIME, Choice, Reading, Readings, calendar_date, choose_at_instant, newest, newest_choices
 from gateway.features.value import InputState, InputValue
 from gateway.record.reason import Reason, ReasonCode
 
@@ -20,7 +20,7 @@ def newest_of(target: Target, feature: Newest, chart: Chart) -> InputValue:
     if unseen is not None:
         return unseen
     readings = chart.readings(feature.concept)
-    choice = newest(readings.usable)
+    choice = newest(readings)
     return nothing_usable(target, readings) if choice is None else chosen_value(target, choice, readings)
 
 
@@ -46,7 +46,7 @@ def cautions_of(target: Target, choices: Iterable[Choice], readings: Readings, u
         if choice.rivals:
             cautions.append(Reason(ReasonCode.CAUTION, f"conflict:{target.name}", f"also recorded: {_numbers(choice.rivals)}"))
             break
-    later = newer_unusable(readings, used_at)
+    later = readings.newer_unusable(used_at)
     if later is not None:
         cautions.append(Reason(ReasonCode.CAUTION, f"newer_unusable:{target.name}", later.why))
     return tuple(cautions)
@@ -54,14 +54,15 @@ def cautions_of(target: Target, choices: Iterable[Choice], readings: Readings, u
 
 def nothing_usable(target: Target, readings: Readings) -> InputValue:
     """Return MISSING, or IMPLAUSIBLE where an impossible number is all there is; either way say what was there."""
-    impossible = next((item for item in readings.unusable if item.implausible), None)
+    unusable = readings.unusable()
+    impossible = next((item for item in unusable if item.implausible), None)
     if impossible is not None:
         shown = Shown(impossible.value, impossible.at, "", (evidence_of(impossible.source),))
         return not_usable(target, InputState.IMPLAUSIBLE, "", shown)
-    if not readings.unusable:
+    if not unusable:
         return not_usable(target, InputState.MISSING, "searched, nothing recorded")
-    why = ", ".join(dict.fromkeys(item.why for item in readings.unusable))
-    return not_usable(target, InputState.MISSING, f"nothing usable: {why}", Shown(evidence=(evidence_of(readings.unusable[0].source),)))
+    why = ", ".join(dict.fromkeys(item.why for item in unusable))
+    return not_usable(target, InputState.MISSING, f"nothing usable: {why}", Shown(evidence=(evidence_of(unusable[0].source),)))
 
 
 def newest_pair(target: Target, feature: NewestPair, chart: Chart) -> InputValue:
@@ -73,16 +74,22 @@ def newest_pair(target: Target, feature: NewestPair, chart: Chart) -> InputValue
     if unseen is not None:
         return unseen
     readings, partner = chart.readings(feature.concept), chart.readings(feature.partner)
-    if not readings.usable:
+    if not readings.any_usable():
         return nothing_usable(target, readings)
-    if not partner.usable:
+    if not partner.any_usable():
         return newest_of(target, Newest(concept=feature.concept), chart)
-    partner_dates = {calendar_date(reading.source.time) for reading in partner.usable} - {None}
-    for reading in readings.usable:
-        if calendar_date(reading.source.time) in partner_dates:
-            same = [other for other in readings.usable if other.at == reading.at]
+    for reading in readings.usable():
+        if _has_partner(reading, partner):
+            same = [other for other in takewhile(lambda other: other.at >= reading.at, readings.usable()) if other.at == reading.at]
             return chosen_value(target, choose_at_instant(same), readings)
     return not_usable(target, InputState.MISSING, f"no date with both this and {feature.partner}")
+
+
+def _has_partner(reading: Reading, partner: Readings) -> bool:
+    """Tell whether the partner has a usable value on the same calendar date, each in the offset its time was given in."""
+    date = calendar_date(reading.source.time)
+    near = takewhile(lambda other: other.at >= reading.at - 2 * DAY, partner.usable())
+    return date is not None and any(calendar_date(other.source.time) == date for other in near)
 
 
 def mean_of_newest(target: Target, feature: MeanOfNewest, chart: Chart) -> InputValue:
@@ -91,20 +98,19 @@ def mean_of_newest(target: Target, feature: MeanOfNewest, chart: Chart) -> Input
     if unseen is not None:
         return unseen
     readings = chart.readings(feature.concept)
-    kept, unknown = _outpatient(readings.usable, chart) if feature.outpatient_only else (list(readings.usable), set())
-    if not kept:
-        if readings.usable:
+    oldest = chart.as_of - target.limit.hard_days * DAY if target.limit.hard_days is not None else BEGIN_OF_TIME
+    recent = takewhile(lambda reading: reading.at >= oldest, _accepted(feature, readings, chart))
+    choices = newest_choices(recent, feature.count) or newest_choices(_accepted(feature, readings, chart), 1)
+    if not choices:
+        if readings.any_usable():
             return not_usable(target, InputState.MISSING, "only readings taken in an emergency department or inpatient stay")
         return nothing_usable(target, readings)
-    oldest = chart.as_of - target.limit.hard_days * DAY if target.limit.hard_days is not None else None
-    recent = [reading for reading in kept if oldest is None or reading.at >= oldest]
-    choices = newest_choices(recent or kept, feature.count if recent else 1)
     for choice in choices:
         if choice.reading is None:
             return conflict(target, choice)
     used = [choice.reading for choice in choices if choice.reading is not None]
     cautions = cautions_of(target, choices, readings, used[0].at)
-    if any(reading.source.source.id in unknown for reading in used):
+    if feature.outpatient_only and any(chart.setting_of(reading.source) is None for reading in used):
         cautions = (*cautions, Reason(ReasonCode.CAUTION, f"setting_unknown:{target.name}", "no encounter says where it was measured"))
     return found(target, _mean_shown(used), cautions)
 
@@ -115,18 +121,10 @@ def _mean_shown(used: list[Reading]) -> Shown:
     return Shown(mean, used[-1].at, text, tuple(evidence_of(reading.source) for reading in used))
 
 
-def _outpatient(readings: tuple[Reading, ...], chart: Chart) -> tuple[list[Reading], set[str]]:
-    """Return the readings not taken in an ED or inpatient stay, and the ids of those whose setting nobody states."""
-    kept: list[Reading] = []
-    unknown: set[str] = set()
-    for reading in readings:
-        setting = reading_setting(reading.source, chart.record.stays)
-        if setting in ("ed", "inpatient"):
-            continue
-        kept.append(reading)
-        if setting is None:
-            unknown.add(reading.source.source.id)
-    return kept, unknown
+def _accepted(feature: MeanOfNewest, readings: Readings, chart: Chart) -> Iterator[Reading]:
+    if not feature.outpatient_only:
+        return readings.usable()
+    return (reading for reading in readings.usable() if chart.setting_of(reading.source) not in ("ed", "inpatient"))
 
 
 def quotient(target: Target, feature: Quotient, chart: Chart) -> InputValue:

@@ -11,8 +11,7 @@ A conflict that was decided is still shown: CAUTION:conflict.
 
 import datetime as dt
 import math
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -21,6 +20,7 @@ from gateway.terminology import Refused, RefusedReason, Terminology
 
 ROUNDING_TOLERANCE = 0.01  # relative: one result in mg/dL and in mmol/L, each rounded by the laboratory
 RETRACTED_STATUSES = frozenset({"cancelled", "entered-in-error"})  # never said, so nothing newer to warn of
+BEGIN_OF_TIME = dt.datetime.min.replace(tzinfo=dt.UTC)
 END_OF_TIME = dt.datetime.max.replace(tzinfo=dt.UTC)
 _REFUSED_WORDS = {RefusedReason.UNKNOWN_UNIT: "unknown unit", RefusedReason.MISSING_UNIT: "no unit"}
 CORRECTING_STATUSES = frozenset({"amended", "corrected"})
@@ -44,11 +44,56 @@ class Unusable(msgspec.Struct, frozen=True):
     implausible: bool = False
 
 
-class Readings(msgspec.Struct, frozen=True):
-    """All numbers of a concept: newest first, ties by resource id."""
+class Readings:
+    """The numbers of one concept, newest first, converted only as far as somebody looks: most questions end at the newest."""
 
-    usable: tuple[Reading, ...]
-    unusable: tuple[Unusable, ...]
+    def __init__(self, concept: str, measurements: Iterable[Measurement], terminology: Terminology) -> None:
+        self._concept = concept
+        self._terminology = terminology
+        self._pending = iter(sorted(measurements, key=_measured_at, reverse=True))
+        self._usable: list[Reading] = []
+        self._unusable: list[Unusable] = []
+
+    def usable(self) -> Iterator[Reading]:
+        """Yield the usable numbers, newest first. The order within one instant means nothing."""
+        place = 0
+        while place < len(self._usable) or self._read_next():
+            if place < len(self._usable):
+                yield self._usable[place]
+                place += 1
+
+    def any_usable(self) -> bool:
+        """Tell whether there is a usable number at all."""
+        return next(self.usable(), None) is not None
+
+    def unusable(self) -> list[Unusable]:
+        """Return everything unusable that was met so far, newest first, ties by resource id, undated ones last."""
+        return sorted(self._unusable, key=_unusable_order)
+
+    def newer_unusable(self, than: dt.datetime) -> Unusable | None:
+        """Return the newest unusable measurement later than the value used, if there is one. An undated one is not later."""
+        if not self._unusable:
+            return None
+        return next((item for item in self.unusable() if item.at is not None and item.at > than), None)
+
+    def _read_next(self) -> bool:
+        measurement = next(self._pending, None)
+        if measurement is None:
+            return False
+        read = _read(self._concept, measurement, self._terminology)
+        if type(read) is Reading:
+            self._usable.append(read)
+        elif type(read) is Unusable:
+            self._unusable.append(read)
+        return True
+
+
+def _measured_at(measurement: Measurement) -> dt.datetime:
+    return measurement.time.at if measurement.time is not None else BEGIN_OF_TIME
+
+
+def _unusable_order(item: Unusable) -> tuple[float, str, str]:
+    return (-item.at.timestamp() if item.at is not None else math.inf, item.source.source.id, item.why)
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -58,31 +103,14 @@ class Choice(msgspec.Struct, frozen=True):
     rivals: tuple[Reading, ...] = ()
 
 
-def sort_readings(concept: str, measurements: Iterable[Measurement], terminology: Terminology) -> Readings:
-    """Convert and sort a concept's measurements. Retracted and valueless ones are left out altogether."""
-    usable: list[Reading] = []
-    unusable: list[Unusable] = []
-    for measurement in measurements:
-        if measurement.status in RETRACTED_STATUSES:
-            continue
-        read = _read(concept, measurement, terminology)
-        if type(read) is Reading:
-            usable.append(read)
-        elif type(read) is Unusable:
-            unusable.append(read)
-    if len(usable) > 1:
-        usable.sort(key=_newest_first)
-    if len(unusable) > 1:
-        unusable.sort(key=lambda item: (-item.at.timestamp() if item.at else math.inf, item.source.source.id))
-    return Readings(tuple(usable), tuple(unusable))
-
-
 def _newest_first(reading: Reading) -> tuple[float, str, float]:
     return (-reading.at.timestamp(), reading.source.source.id, reading.value)
 
 
 def _read(concept: str, measurement: Measurement, terminology: Terminology) -> Reading | Unusable | None:
-    """Return the measurement as a usable number, as an unusable one, or None where it says nothing."""
+    """Return the measurement as a usable number, as an unusable one, or None where it says nothing or was retracted."""
+    if measurement.status in RETRACTED_STATUSES:
+        return None
     time = measurement.time
     at = time.at if time is not None else None
     if measurement.value is None:
@@ -145,31 +173,28 @@ def _representative(reading: Reading) -> tuple[bool, str, float]:
     return (reading.value != reading.source.value, reading.source.source.id, reading.value)
 
 
-def newest(readings: Sequence[Reading]) -> Choice | None:
-    """Return the choice at the newest instant, or None where there is no reading. `readings` are newest first."""
-    if not readings:
-        return None
-    if len(readings) == 1 or readings[0].at != readings[1].at:
-        return Choice(readings[0])
-    return choose_at_instant([reading for reading in readings if reading.at == readings[0].at])
-
-
-def newest_choices(readings: Sequence[Reading], count: int) -> tuple[Choice, ...]:
-    """Return the choices at the `count` newest instants."""
-    found: list[Choice] = []
-    for _, same in groupby(readings, key=lambda reading: reading.at):
-        found.append(choose_at_instant(list(same)))
-        if len(found) == count:
+def newest(readings: Readings) -> Choice | None:
+    """Return the choice at the newest instant, or None where there is no usable reading."""
+    same: list[Reading] = []
+    for reading in readings.usable():
+        if same and reading.at != same[0].at:
             break
-    return tuple(found)
+        same.append(reading)
+    return choose_at_instant(same) if same else None
 
 
-def newer_unusable(readings: Readings, than: dt.datetime) -> Unusable | None:
-    """Return the newest unusable measurement that is later than the value used, if there is one. An undated one is not later."""
-    for item in readings.unusable:
-        if item.at is not None and item.at > than:
-            return item
-    return None
+def newest_choices(readings: Iterable[Reading], count: int) -> tuple[Choice, ...]:
+    """Return the choices at the `count` newest instants. `readings` are newest first."""
+    found: list[Choice] = []
+    same: list[Reading] = []
+    for reading in readings:
+        if same and reading.at != same[0].at:
+            found.append(choose_at_instant(same))
+            if len(found) == count:
+                return tuple(found)
+            same = []
+        same.append(reading)
+    return (*found, choose_at_instant(same)) if same else tuple(found)
 
 
 def calendar_date(time: FhirTime | None) -> str | None:

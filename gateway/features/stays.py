@@ -42,16 +42,20 @@ def _is_open(stay: Stay, as_of: dt.datetime) -> bool:
     return last_instant(stay.end) > as_of if stay.end is not None else stay.status in GOING_ON
 
 
-def reading_setting(measurement: Measurement, stays: tuple[Stay, ...]) -> str | None:
-    """Return where something was measured: by its own Encounter, else by an ED or inpatient one that covers its time, else None."""
-    if measurement.encounter_id is not None:
-        for stay in stays:
-            if stay.source.id == measurement.encounter_id and stay.setting is not None:
-                return stay.setting
-    for stay in stays:
-        if stay.setting in ("ed", "inpatient") and _covers(stay, measurement):
-            return stay.setting
-    return None
+class StayIndex:
+    """The stays by id, and those that cover a time: asked once per reading."""
+
+    def __init__(self, stays: tuple[Stay, ...]) -> None:
+        self._settings = {stay.source.id: stay.setting for stay in stays}
+        self._acute = [stay for stay in stays if stay.setting in ("ed", "inpatient")]
+
+    def setting_of(self, measurement: Measurement) -> str | None:
+        """Return where something was measured: by its own Encounter, else by an ED or inpatient one that covers its time, else None."""
+        if measurement.encounter_id is not None:
+            own = self._settings.get(measurement.encounter_id)
+            if own is not None:
+                return own
+        return next((stay.setting for stay in self._acute if _covers(stay, measurement)), None)
 
 
 def _covers(stay: Stay, measurement: Measurement) -> bool:

@@ -69,7 +69,7 @@ class InputValue(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def usable(self) -> bool:
         """Tell whether the model may use the value."""
-        return self.state in USABLE_STATES and self.value is not None
+        return self.value is not None and (self.state is InputState.VALID or self.state in USABLE_STATES)
 
     @property
     def tensor_value(self) -> float:
