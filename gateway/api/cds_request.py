@@ -1,0 +1,146 @@
+"""A CDS Hooks request as it arrives: lenient where clients differ, strict where a mistake could name the wrong patient."""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from gateway.api.parameters import parse_patient_id
+from gateway.errors import BadRequest, ErrorCode, PreconditionFailed
+from gateway.fhir.bundle import Page, PageError, decode_page, decode_resource, says_empty_result, says_refused
+from gateway.fhir.group import OBSERVATION_GROUPS, FetchedRecord, Group, GroupState, RecordPart
+
+# Prefetch keys of our services and the groups each fills (cds-hooks 2.4). `procedures` may be left out: it is topped up where possible.
+PREFETCH_GROUPS: Mapping[str, tuple[Group, ...]] = {
+    "patient": (Group.PATIENT,),
+    "observations": tuple(sorted(OBSERVATION_GROUPS)),
+    "conditions": (Group.CONDITIONS,),
+    "medications": (Group.MEDICATIONS,),
+    "encounters": (Group.ENCOUNTERS,),
+    "procedures": (Group.PROCEDURES,),
+}
+OPTIONAL_KEYS = frozenset({"procedures"})
+# Clients send searchsets; some leave the type away or write collection (cds-hooks 6).
+PREFETCH_BUNDLE_TYPES = frozenset({"searchset", "collection", ""})
+
+
+class _Context(msgspec.Struct, rename="camel"):
+    patient_id: str
+    user_id: str = ""
+    encounter_id: str | None = None
+
+
+class CdsRequest(msgspec.Struct, rename="camel"):
+    """The fields we read; unknown ones are left alone."""
+
+    hook: str
+    hook_instance: str
+    context: _Context
+    fhir_server: str | None = None
+    fhir_authorization: msgspec.Raw | None = None
+    prefetch: dict[str, msgspec.Raw] | None = None
+
+
+class Prefetched(msgspec.Struct, frozen=True, kw_only=True):
+    """What the prefetch brought, and which groups it left open."""
+
+    record: FetchedRecord
+    missing: frozenset[Group]
+    missing_keys: tuple[str, ...]
+
+
+_decode = msgspec.json.Decoder(CdsRequest).decode
+
+
+def parse_cds_request(body: bytes) -> CdsRequest:
+    """Parse a hook request.
+
+    Raises:
+        BadRequest: not JSON, a required field is missing, or authorization came without a server (cds-r-1).
+    """
+    try:
+        request = _decode(body)
+    except msgspec.ValidationError:
+        raise BadRequest(
+            ErrorCode.INVALID_CDS_REQUEST, "A CDS Hooks request needs hook, hookInstance and context.patientId as strings."
+        ) from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise BadRequest(ErrorCode.MALFORMED_JSON, "The body is not valid JSON.") from None
+    if request.fhir_authorization is not None and not request.fhir_server:
+        raise BadRequest(ErrorCode.INVALID_CDS_REQUEST, "fhirAuthorization needs fhirServer.", expression="fhirAuthorization")
+    return request
+
+
+def patient_id_of(request: CdsRequest) -> str:
+    """Return the bare patient id of the context; `Patient/x` is tolerated."""
+    return parse_patient_id(request.context.patient_id.removeprefix("Patient/"))
+
+
+def read_prefetch(request: CdsRequest, patient_id: str, base_url: str | None) -> Prefetched:
+    """Sort the prefetch into groups (cds-hooks 2.4: absent, null, OperationOutcome, empty and cut-off are different things).
+
+    Raises:
+        PreconditionFailed: the prefetched Patient is another one than the context's.
+    """
+    prefetch = request.prefetch or {}
+    parts: list[RecordPart] = []
+    missing_keys = []
+    for key, groups in PREFETCH_GROUPS.items():
+        raw = prefetch.get(key)
+        if raw is None or _is_unresolved(bytes(raw)):
+            missing_keys.append(key)
+            continue
+        parts.append(_part(groups, bytes(raw)))
+    missing = frozenset(group for key in missing_keys for group in PREFETCH_GROUPS[key])
+    record = FetchedRecord(patient_id=patient_id, parts=tuple(parts), base_url=base_url)
+    _check_patient(record)
+    return Prefetched(record=record, missing=missing, missing_keys=tuple(missing_keys))
+
+
+def _is_unresolved(raw: bytes) -> bool:
+    """Tell whether the client echoed the template instead of filling it: the same as an absent key."""
+    return raw.startswith(b'"')
+
+
+def _part(groups: tuple[Group, ...], raw: bytes) -> RecordPart:
+    if raw == b"null":  # the client looked, and nothing is there
+        return RecordPart(groups=groups, state=GroupState.COMPLETE)
+    try:
+        if groups == (Group.PATIENT,):
+            return RecordPart(groups=groups, state=GroupState.COMPLETE, resources=(decode_resource(raw).body,))
+        return _bundle_part(groups, raw)
+    except PageError as problem:
+        return RecordPart(groups=groups, state=GroupState.NOT_FETCHED, why=f"prefetch: {problem.problem}")
+
+
+def _bundle_part(groups: tuple[Group, ...], raw: bytes) -> RecordPart:
+    page = decode_page(raw, types=PREFETCH_BUNDLE_TYPES)
+    resources = tuple(held.body for held in page.resources)
+    if page.outcomes and says_refused(page.outcomes):
+        return RecordPart(groups=groups, state=GroupState.NOT_ALLOWED, resources=resources, why="prefetch: the server refused")
+    why = _why_incomplete(page)
+    return RecordPart(groups=groups, state=GroupState.INCOMPLETE if why else GroupState.COMPLETE, resources=resources, why=why)
+
+
+def _why_incomplete(page: Page) -> str:
+    """Say why a prefetched Bundle is not everything (rules 3); empty when it is."""
+    if page.next_url:
+        return "prefetch: more pages exist"
+    if page.outcomes and not says_empty_result(page.outcomes):
+        return "prefetch: the server reported a problem"
+    if page.unreadable:
+        return "prefetch: an entry could not be read"
+    matches = sum(not held.included for held in page.resources)
+    return "prefetch: the total exceeds what arrived" if page.total is not None and page.total > matches else ""
+
+
+def _check_patient(record: FetchedRecord) -> None:
+    for raw in _patients(record.parts):
+        found = msgspec.json.decode(raw)
+        if isinstance(found, dict) and found.get("id") not in (None, record.patient_id):
+            raise PreconditionFailed(
+                ErrorCode.PATIENT_MISMATCH, "The prefetched Patient is not the patient of the context.", expression="prefetch.patient"
+            )
+
+
+def _patients(parts: Iterable[RecordPart]) -> Iterable[bytes]:
+    return (raw for part in parts if part.groups == (Group.PATIENT,) for raw in part.resources)

@@ -1,0 +1,133 @@
+"""One assessment, from end to end.
+
+Open the audit entry, pull the record, judge it, run the models, render the answer, close the audit entry. No answer leaves this function
+before its RESULT is durable; nothing is read before its ACCESS is.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from gateway.assessment.audit_entry import AuditEntry
+from gateway.assessment.compute import compute_answers, required_models
+from gateway.assessment.ports import AuditTrail, ModelRuntime, RecordSource, ReleasedModel
+from gateway.assessment.request import AssessmentRequest
+from gateway.clock import Clock
+from gateway.errors import BadRequest, ErrorCode, NotAllowed, PreconditionFailed
+from gateway.features.plan import compile_plan
+from gateway.fhir.group import FetchedRecord
+from gateway.fhir.plan import FetchPlan
+from gateway.identity import Permission
+from gateway.record.as_of import hide_later
+from gateway.record.read import build_record
+from gateway.results.answer import AssessmentAnswer
+from gateway.terminology import Terminology
+
+# An as-of time this close to the clock is "now": callers stamp their requests a moment before they send them.
+NOW_TOLERANCE = dt.timedelta(minutes=5)
+
+Render = Callable[[AssessmentAnswer], bytes]
+
+
+class Gateway(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything an assessment needs, joined once in the composition root. `releases` are in dependency order."""
+
+    terminology: Terminology
+    releases: Mapping[str, ReleasedModel]
+    runtime: ModelRuntime
+    audit: AuditTrail
+    clock: Clock
+    new_id: Callable[[], str]
+    source: RecordSource | None = None
+
+
+class Assessed(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer as rendered for the caller, and the receipt of its RESULT record."""
+
+    answer: AssessmentAnswer
+    body: bytes
+    receipt: str
+
+
+async def assess(request: AssessmentRequest, gateway: Gateway, render: Render) -> Assessed:
+    """Assess one patient.
+
+    Raises:
+        gateway.errors.GatewayError: the request is not allowed, the Patient could not be had, or the audit record is not durable.
+    """
+    as_of, retrospective = resolve_as_of(request, gateway.clock.now())
+    releases = select_releases(request, gateway)
+    entry = AuditEntry(request, gateway, as_of)
+    if request.pulls:
+        await entry.open()
+    fetched = await fetch_record(request, gateway, plan_for(request, gateway, releases))
+    record = hide_later(build_record(fetched, gateway.terminology), as_of)
+    answers = compute_answers(record, releases, gateway.runtime, gateway.terminology, as_of=as_of, setting=request.setting)
+    answer = AssessmentAnswer(
+        assessment_id=gateway.new_id(),
+        patient_id=request.patient_id,
+        base_url=record.base_url,
+        as_of=as_of,
+        answered_at=gateway.clock.now(),
+        retrospective=retrospective,
+        answers=tuple(found for found in answers if not request.models or found.manifest.name in request.models),
+        dropped=record.dropped,
+        request_id=request.request_id,
+    )
+    body = render(answer)
+    receipt = await entry.close(answer, body)
+    return Assessed(answer=answer, body=body, receipt=receipt)
+
+
+def resolve_as_of(request: AssessmentRequest, now: dt.datetime) -> tuple[dt.datetime, bool]:
+    """Return the as-of time and whether it is another time than now, which needs its own permission (rules 5).
+
+    Raises:
+        NotAllowed: the caller may not ask about another time.
+    """
+    if request.as_of is None or abs(request.as_of - now) <= NOW_TOLERANCE:
+        return request.as_of or now, False
+    if not request.caller.may(Permission.ASSESS_RETROSPECTIVE):
+        raise NotAllowed(ErrorCode.RETROSPECTIVE_FORBIDDEN, "This caller may not ask about another time than now.", expression="asOf")
+    return request.as_of, True
+
+
+def select_releases(request: AssessmentRequest, gateway: Gateway) -> tuple[ReleasedModel, ...]:
+    """Return the releases to run, those that others read first.
+
+    Raises:
+        BadRequest: a model is not released here.
+    """
+    manifests = {name: release.manifest for name, release in gateway.releases.items()}
+    try:
+        names = required_models(manifests, request.models or manifests)
+    except KeyError:
+        raise BadRequest(ErrorCode.UNKNOWN_MODEL, "No such model is released here.", expression="model") from None
+    return tuple(gateway.releases[name] for name in names)
+
+
+def plan_for(request: AssessmentRequest, gateway: Gateway, releases: tuple[ReleasedModel, ...]) -> FetchPlan:
+    """Return what is still to be fetched: the models' plan, less the groups that the caller handed over."""
+    plan = compile_plan(tuple(release.manifest for release in releases), gateway.terminology)
+    if request.pull is None:
+        return plan
+    return FetchPlan(searches=tuple(search for search in plan.searches if search.group in request.pull))
+
+
+async def fetch_record(request: AssessmentRequest, gateway: Gateway, plan: FetchPlan) -> FetchedRecord:
+    """Fetch what the caller did not hand over, and join it with what it did.
+
+    Raises:
+        PreconditionFailed: something is to be fetched, and no FHIR server is configured.
+    """
+    if not request.pulls:
+        if request.given is None:
+            raise BadRequest(ErrorCode.INVALID_RECORD, "Nothing was handed over and nothing may be fetched.")
+        return request.given
+    if gateway.source is None:
+        raise PreconditionFailed(ErrorCode.NO_FHIR_SERVER, "No FHIR server is configured to fetch the record from.")
+    pulled = await gateway.source.fetch(request.patient_id, plan, request.deadline, request.request_id)
+    if request.given is None:
+        return pulled
+    return msgspec.structs.replace(pulled, parts=(*request.given.parts, *pulled.parts))

@@ -1,0 +1,78 @@
+"""From a record to answers: pure, and the same for every edge, so that REST, CDS Hooks and the command line cannot disagree."""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+
+from gateway.assessment.ladder import climb_down
+from gateway.assessment.ports import ModelRuntime, ReleasedModel
+from gateway.features.context import ExtractionContext
+from gateway.features.extract import extract_inputs
+from gateway.features.manifest import FirstOf, ModelManifest, ModelOutput, Setting
+from gateway.features.value import InputValue
+from gateway.quality.judge import judge
+from gateway.quality.setting import care_setting
+from gateway.quality.upstream import output_as_input
+from gateway.record.values import PatientRecord
+from gateway.results.answer import ModelAnswer
+from gateway.terminology import Terminology
+
+ModelOutputs = dict[tuple[str, str], InputValue]
+
+
+def required_models(manifests: Mapping[str, ModelManifest], wanted: Iterable[str]) -> tuple[str, ...]:
+    """Return the wanted models and those whose outputs they read, each after what it reads.
+
+    Raises:
+        KeyError: a name is not among the manifests.
+    """
+    ordered: dict[str, None] = {}
+
+    def visit(name: str) -> None:
+        for upstream in _upstream(manifests[name]):
+            visit(upstream)
+        ordered.setdefault(name)
+
+    for name in wanted:
+        visit(name)
+    return tuple(ordered)
+
+
+def _upstream(manifest: ModelManifest) -> Iterable[str]:
+    for spec in manifest.inputs:
+        options = spec.feature.options if isinstance(spec.feature, FirstOf) else (spec.feature,)
+        yield from (option.model for option in options if isinstance(option, ModelOutput))
+
+
+def compute_answers(
+    record: PatientRecord,
+    releases: Sequence[ReleasedModel],
+    runtime: ModelRuntime,
+    terminology: Terminology,
+    *,
+    as_of: dt.datetime,
+    setting: Setting | None = None,
+) -> tuple[ModelAnswer, ...]:
+    """Answer for every release, in the order given (upstream models first). The record is already hidden after `as_of`."""
+    outputs: ModelOutputs = {}
+    answers = []
+    for release in releases:
+        manifest = release.manifest
+        known_setting, source = care_setting(setting, record, as_of, manifest)
+        context = ExtractionContext(as_of=as_of, setting=known_setting)
+        inputs = extract_inputs(manifest, record, terminology, context, outputs)
+        report = judge(manifest, inputs, record.patient, as_of, known_setting, source)
+        answer = climb_down(release, report, runtime)
+        outputs.update(_as_inputs(answer))
+        answers.append(answer)
+    return tuple(answers)
+
+
+def _as_inputs(answer: ModelAnswer) -> ModelOutputs:
+    """Return a model's outputs as other models read them: unrounded, with lineage, evidence and reasons."""
+    manifest = answer.manifest
+    lineage = {"model": manifest.name, "version": manifest.version, "sha256": answer.release.graph_sha256}
+    values = {prediction.output: prediction.value for prediction in answer.predictions}
+    return {
+        (manifest.name, output.name): output_as_input(manifest, answer.report, output.name, values.get(output.name), lineage)
+        for output in manifest.outputs
+    }

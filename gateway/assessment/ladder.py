@@ -1,0 +1,109 @@
+"""The ladder: a graph's number on GPU or CPU, else a published score under its own name, else a plain "no estimate".
+
+Nothing here raises for a clinical reason: whatever happens, each model ends in exactly one verdict with its reasons.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from gateway.assessment.ports import ModelRuntime, ReleasedModel, RunFailed, RunResult
+from gateway.features.manifest import FallbackSpec, ModelManifest, OutputSpec
+from gateway.features.value import InputValue
+from gateway.quality.fallback import fallbacks_after_failure
+from gateway.quality.report import QualityReport, Verdict
+from gateway.record.reason import Reason, ReasonCode
+from gateway.results.answer import FallbackAnswer, ModelAnswer, Prediction, Rung
+from gateway.scores import SCORES
+
+DISAGREES = "the graph and the quality report disagree on which outputs apply"
+
+
+def climb_down(release: ReleasedModel, report: QualityReport, runtime: ModelRuntime) -> ModelAnswer:
+    """Answer for one model from the highest rung that gives a believable number."""
+    if not report.available:
+        return _without_graph(release, report, rung_reason="")
+    try:
+        result = runtime.run(release.manifest.name, _tensors(release.manifest, report.inputs), report.variant_index)
+    except RunFailed as failure:
+        return _without_graph(release, _after_failure(release.manifest, report), rung_reason=failure.reason)
+    predictions = tuple(_predictions(release.manifest, report, result))
+    if len(predictions) != len(report.available):
+        return _without_graph(release, _after_failure(release.manifest, report), rung_reason=DISAGREES)
+    return ModelAnswer(
+        manifest=release.manifest,
+        release=msgspec.structs.replace(release.identity, runtime=result.runtime),
+        report=report,
+        verdict=report.verdict,
+        rung=result.rung,
+        predictions=predictions,
+        fallbacks=_fallback_answers(release.manifest, report),
+    )
+
+
+def _tensors(manifest: ModelManifest, inputs: Mapping[str, InputValue]) -> dict[str, float]:
+    """Return what the graph gets; an unusable input is NaN and poisons every output that needs it."""
+    return {spec.tensor: inputs[spec.name].tensor_value for spec in manifest.inputs}
+
+
+def _predictions(manifest: ModelManifest, report: QualityReport, result: RunResult) -> Iterable[Prediction]:
+    for output in manifest.outputs:
+        if output.name in report.available and result.applicable[output.index]:
+            value = result.values[output.index]
+            yield Prediction(output=output.name, value=value, band=_band(output, value))
+
+
+def _band(output: OutputSpec, value: float) -> str | None:
+    return next((band.name for band in output.bands if band.low <= value < band.high), None)
+
+
+def _after_failure(manifest: ModelManifest, report: QualityReport) -> QualityReport:
+    """Withhold everything: the runtime gave no number that may be shown. Scores whose inputs are valid may now stand in."""
+    failure = Reason(ReasonCode.RUNTIME_FAILURE, manifest.name)
+    withheld = {**report.withheld, **dict.fromkeys(report.available, (failure,))}
+    return msgspec.structs.replace(
+        report,
+        verdict=Verdict.INDETERMINATE,
+        reasons=(failure, *report.reasons),
+        available=(),
+        withheld=withheld,
+        fallbacks=fallbacks_after_failure(manifest, report.inputs),
+    )
+
+
+def _without_graph(release: ReleasedModel, report: QualityReport, *, rung_reason: str) -> ModelAnswer:
+    """Answer with the published fallbacks, or with nothing but the reasons."""
+    fallbacks = _fallback_answers(release.manifest, report)
+    return ModelAnswer(
+        manifest=release.manifest,
+        release=release.identity,
+        report=report,
+        verdict=Verdict.FALLBACK if fallbacks else report.verdict,
+        rung=Rung.FALLBACK_SCORE if fallbacks else Rung.NONE,
+        fallbacks=fallbacks,
+        rung_reason=rung_reason,
+    )
+
+
+def _fallback_answers(manifest: ModelManifest, report: QualityReport) -> tuple[FallbackAnswer, ...]:
+    specs = {spec.score: spec for spec in manifest.fallbacks}
+    return tuple(_fallback_answer(specs[name], report.inputs) for name in report.fallbacks)
+
+
+def _fallback_answer(spec: FallbackSpec, inputs: Mapping[str, InputValue]) -> FallbackAnswer:
+    score = SCORES[spec.score]
+    used = {parameter: inputs[name] for parameter, name in spec.parameters.items()}
+    result = score.compute(used)
+    return FallbackAnswer(
+        score=score.name,
+        title=score.title,
+        citation=score.citation,
+        outcome_text=score.outcome_text,
+        horizon_years=score.horizon_years,
+        value=result.value,
+        qualitative=result.qualitative,
+        unit=result.unit,
+        inputs=used,
+        cautions=result.cautions,
+        notes=result.notes,
+    )

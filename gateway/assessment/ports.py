@@ -1,0 +1,93 @@
+"""What the use case needs from the world. Adapters meet these only in the composition root; fakes pass the same contract suites."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from gateway.clock import Deadline
+from gateway.features.manifest import ModelManifest
+from gateway.fhir.group import FetchedRecord
+from gateway.fhir.plan import FetchPlan
+from gateway.results.answer import ReleaseIdentity, Rung
+
+
+class RunResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a graph gave, by column of the manifest's outputs: float64 values and whether each applies (an inapplicable one is NaN)."""
+
+    values: tuple[float, ...]
+    applicable: tuple[bool, ...]
+    rung: Rung
+    runtime: str
+
+
+class RunFailed(Exception):
+    """No rung of the runtime gave a believable result; `reason` is ours and holds no PHI."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class ReleasedModel(Protocol):
+    """A release that may be used."""
+
+    @property
+    def manifest(self) -> ModelManifest:
+        """Return the model as data."""
+        ...
+
+    @property
+    def identity(self) -> ReleaseIdentity:
+        """Return exactly which bytes these are."""
+        ...
+
+
+class ModelRuntime(Protocol):
+    """Runs a released graph."""
+
+    def run(self, model: str, tensors: Mapping[str, float], variant_index: int | None) -> RunResult:
+        """Run one row.
+
+        Raises:
+            RunFailed: no rung gave a believable result.
+        """
+        ...
+
+
+class RecordSource(Protocol):
+    """A tenant's FHIR server."""
+
+    @property
+    def base_url(self) -> str:
+        """Return the FHIR base against which references are absolute."""
+        ...
+
+    async def fetch(self, patient_id: str, plan: FetchPlan, deadline: Deadline, request_id: str) -> FetchedRecord:
+        """Fetch the Patient and every search of the plan; a search that fails makes its group say so.
+
+        Raises:
+            gateway.errors.GatewayError: the Patient itself could not be had.
+        """
+        ...
+
+
+class AuditNote(msgspec.Struct, frozen=True, kw_only=True):
+    """What the use case says of itself to the audit trail. `facts` go into the clear header and hold no PHI; `payload` is encrypted."""
+
+    event: str  # "ACCESS" or "RESULT"
+    outcome: str
+    facts: Mapping[str, str]
+    payload: bytes
+
+
+class AuditTrail(Protocol):
+    """An append-only, durable log. When `append` returns, the notes are on stable storage, all of them or none."""
+
+    async def append(self, notes: Sequence[AuditNote], timeout_s: float) -> tuple[str, ...]:
+        """Append the notes in one commit and return one receipt for each.
+
+        Raises:
+            gateway.errors.Unavailable: not durable within the time; the answer must not leave.
+        """
+        ...
