@@ -1,0 +1,304 @@
+"""The one thread that writes the log of a process: takes what is queued, seals it, commits it, wakes the callers.
+
+States: accepting (normal) and not accepting with a reason. An error of the store stops the writing: the callers of that batch are refused,
+the connection is closed, opened again, the tail is verified, a small write is tried, and only then is anything accepted again.
+"""
+
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from gateway.audit.access import OpenAccesses
+from gateway.audit.kms import KeyFailure
+from gateway.audit.record import Receipt, RecordDraft, RidMaker
+from gateway.audit.seal import Instant, SealedRecord, Sealer
+from gateway.audit.tail import TailBroken, append_sealed, reload_head, verify_tail
+from gateway.audit.waiter import Waiter, not_delivered, resolve_all, unavailable
+from gateway.clock import Clock
+from gateway.store import Database, LogConnection, LogHead
+
+BATCH_RECORDS_MAX = 64
+WAL_RECORDS_MAX = 16_384  # move the write-ahead log into the database after so many records ...
+IDLE_S = 0.2  # ... or in the first moment without work
+BOOT_MARK_RECORDS = 4_096  # how often the index is noted from which the next start looks for open ends
+REOPEN_WAIT_S: Final = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+class Writer:
+    """Owns the connection, the keyring, the head and the thread. Everything else speaks to it through `queue`."""
+
+    def __init__(self, database: Database, connection: LogConnection, head: LogHead, sealer: Sealer, clock: Clock) -> None:
+        self.queue: queue.SimpleQueue[Waiter | None] = queue.SimpleQueue()
+        self.not_accepting: str | None = None
+        self.head = head
+        self._database = database
+        self._connection = connection
+        self._sealer = sealer
+        self._clock = clock
+        self._rids = RidMaker()
+        self._open = OpenAccesses()
+        self._unmarked = 0  # records since the boot row was moved
+        self._in_wal = 0  # records since the last checkpoint of the write-ahead log
+        self._in_doubt: _Doubt | None = None  # the batch whose commit has been asked for and has not answered
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="audit-writer", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Write what is queued, then end the thread and close the connection; tell whether that was done in time."""
+        self._stopping = True
+        self.queue.put(None)
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether the thread runs."""
+        return self._thread.is_alive()
+
+    # -- the thread ---------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while (batch := self._take()) is not None:
+                if batch:
+                    self._write(batch)
+            self._close()
+        except Exception as error:  # noqa: BLE001  a bug here must end in refusals, not in callers that wait for ever
+            self.not_accepting = f"the audit writer failed ({type(error).__name__})"
+            self._refuse_queued()
+
+    def _take(self) -> list[Waiter] | None:
+        """Return what is queued up to the size of a batch; empty after an idle moment; None when the end is reached."""
+        try:
+            waiter = self.queue.get(timeout=IDLE_S if self._in_wal else None)
+        except queue.Empty:
+            self._tidy()
+            return []
+        batch: list[Waiter] = []
+        records = 0
+        while waiter is not None:
+            batch.append(waiter)
+            records += len(waiter.drafts)
+            if records >= BATCH_RECORDS_MAX:
+                return batch
+            try:
+                waiter = self.queue.get_nowait()
+            except queue.Empty:
+                return batch
+        if batch:
+            self.queue.put(None)  # the end was seen behind work: meet it again
+            return batch
+        return None
+
+    def _tidy(self) -> None:
+        """Move the write-ahead log into the database. Waits for nobody."""
+        try:
+            self._connection.checkpoint_wal()
+        except sqlite3.Error as error:
+            if not _is_busy(error):
+                self._recover(error)
+        self._in_wal = 0
+
+    def _write(self, batch: Sequence[Waiter]) -> None:
+        try:
+            settled = self._commit(batch)
+        except (sqlite3.Error, TailBroken) as error:
+            self._undo()
+            failed = [waiter for waiter in batch if waiter.fail(unavailable(f"the audit store failed ({_name_of(error)})"))]
+            resolve_all(failed)
+            if not _is_busy(error):
+                self._recover(error)
+                self._mark_survivors()
+            return
+        resolve_all(settled)
+
+    def _commit(self, batch: Sequence[Waiter]) -> list[Waiter]:
+        """Write a batch in one transaction; return the waiters whose callers are to be woken."""
+        instant = Instant(self._clock.now(), int(self._clock.monotonic() * 1e9))
+        self._connection.begin()
+        sealed: list[SealedRecord] = []
+        places: list[_Place] = []
+        refused: list[Waiter] = []
+        for waiter in batch:
+            place = _Place(waiter, len(sealed), marked=waiter.gave_up)
+            try:
+                sealed += self._seal(waiter.drafts, place.marked, instant)
+                places.append(place)
+            except (KeyFailure, ValueError) as error:
+                if waiter.fail(error if isinstance(error, ValueError) else unavailable(str(error))):
+                    refused.append(waiter)
+        if not sealed:
+            self._undo()
+            return refused
+        head, first = append_sealed(self._connection, self.head, sealed)
+        self._mark_boot(head, len(sealed))
+        self._in_doubt = _Doubt(places, sealed, first)
+        self._connection.commit()
+        self._in_doubt = None
+        self.head = head
+        self._open.keep()
+        self._in_wal += len(sealed)
+        if self._in_wal >= WAL_RECORDS_MAX:
+            self._tidy()
+        return refused + self._settle(places, sealed, first)
+
+    def _seal(self, drafts: Sequence[RecordDraft], gave_up: bool, instant: Instant) -> list[SealedRecord]:
+        """Seal the drafts of one waiter, and what says that their answer was never sent where nobody waits any more."""
+        mark = self._open.mark()
+        try:
+            rids = [draft.rid or self._rids.make(instant.at) for draft in drafts]
+            sealed = [self._seal_one(draft, rid, instant) for draft, rid in zip(drafts, rids, strict=True)]
+            if gave_up:
+                sealed += [self._seal_one(draft, self._rids.make(instant.at), instant) for draft in not_delivered(drafts, rids)]
+        except (KeyFailure, ValueError):
+            self._open.undo(mark)
+            raise
+        return sealed
+
+    def _seal_one(self, draft: RecordDraft, rid: str, instant: Instant) -> SealedRecord:
+        return self._sealer.seal(draft, rid, self._open.note(draft, rid, self.head.size), instant)
+
+    def _settle(self, places: Sequence["_Place"], sealed: Sequence[SealedRecord], first: int) -> list[Waiter]:
+        settled: list[Waiter] = []
+        for place in places:
+            if place.waiter.settle(self._receipts(place, sealed, first)):
+                settled.append(place.waiter)
+            elif not place.marked:
+                self.mark_not_delivered(place.waiter)
+        return settled
+
+    def _receipts(self, place: "_Place", sealed: Sequence[SealedRecord], first: int) -> tuple[Receipt, ...]:
+        return tuple(
+            Receipt(log_id=self.head.log_id, index=first + i, leaf_hash=sealed[i].leaf_hash, rid=sealed[i].rid)
+            for i in range(place.start, place.start + len(place.waiter.drafts))
+        )
+
+    def mark_not_delivered(self, waiter: Waiter) -> None:
+        """Queue the records which say that the answer of a durable record was never sent."""
+        drafts = not_delivered(waiter.drafts, [receipt.rid for receipt in waiter.receipts])
+        if drafts:
+            self.queue.put(Waiter(drafts, None))
+
+    def _mark_boot(self, head: LogHead, records: int) -> None:
+        self._unmarked += records
+        if self._unmarked >= BOOT_MARK_RECORDS:
+            self._connection.move_boot(self._sealer.origin.boot_id, self._open.index_min(head.size))
+            self._unmarked = 0
+
+    # -- when the store fails -----------------------------------------------------------------------------------------
+
+    def _undo(self) -> None:
+        """Take back what the open transaction did, here and in the store."""
+        self._open.undo()
+        self._sealer.keyring.forget()
+        self._unmarked = 0
+        try:
+            self._connection.rollback()
+        except sqlite3.Error:
+            self._connection.close()  # closing undoes it as well; the next step opens it again
+
+    def _recover(self, error: Exception) -> None:
+        """Stop, re-open, verify the tail, try a write; repeat until it works or the end is asked for."""
+        self.not_accepting = f"the audit store failed ({_name_of(error)})"
+        attempt = 0
+        while not self._stopping:
+            self._refuse_queued()
+            try:
+                self._reopen()
+            except (sqlite3.Error, TailBroken) as again:
+                self.not_accepting = f"the audit store failed ({_name_of(again)})"
+                time.sleep(REOPEN_WAIT_S[min(attempt, len(REOPEN_WAIT_S) - 1)])
+                attempt += 1
+                continue
+            self.not_accepting = None
+            return
+
+    def _reopen(self) -> None:
+        self._connection.close()
+        connection = self._database.connect_log()
+        try:
+            connection.begin()
+            head = reload_head(connection, self.head)
+            verify_tail(connection, head, self.head)
+            connection.probe_boot(self._sealer.origin.boot_id, self._clock.now().isoformat())
+            connection.commit()
+        except (sqlite3.Error, TailBroken):
+            connection.close()
+            raise
+        self._connection = connection
+        self._sealer.connection = connection
+        self.head = head
+
+    def _mark_survivors(self) -> None:
+        """After an error at the commit the batch may yet be durable: its callers were refused, so say that nothing was sent."""
+        doubt, self._in_doubt = self._in_doubt, None
+        if doubt is None or self.head.size <= doubt.first:
+            return
+        hashes = [record.leaf_hash for record in doubt.sealed]
+        if self._connection.load_leaf_hashes(self.head.log_no, doubt.first, doubt.first + len(hashes)) != hashes:
+            return
+        for place in doubt.places:
+            if not place.marked:
+                place.waiter.receipts = self._receipts(place, doubt.sealed, doubt.first)
+                self.mark_not_delivered(place.waiter)
+
+    def _refuse_queued(self) -> None:
+        refused: list[Waiter] = []
+        while True:
+            try:
+                waiter = self.queue.get_nowait()
+            except queue.Empty:
+                break
+            if waiter is not None and waiter.fail(unavailable(self.not_accepting or "the audit log is closed")):
+                refused.append(waiter)
+        resolve_all(refused)
+
+    def _close(self) -> None:
+        """End cleanly: where nothing is left open the next start has nothing to look for."""
+        self.not_accepting = "the audit log is closed"
+        self._refuse_queued()
+        try:
+            if len(self._open):
+                self._connection.move_boot(self._sealer.origin.boot_id, self._open.index_min(self.head.size))
+            else:
+                self._connection.delete_boot(self._sealer.origin.boot_id)
+            self._connection.checkpoint_wal()
+        except sqlite3.Error:
+            pass  # the records are durable; what is lost is a hint that only makes the next start faster
+        self._connection.close()
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """Where a waiter's records lie in a batch, and whether the batch says already that nobody waits for them."""
+
+    waiter: Waiter
+    start: int
+    marked: bool = False
+
+
+class _Doubt(msgspec.Struct, frozen=True):
+    """A batch of which it is not known whether it is durable."""
+
+    places: list[_Place]
+    sealed: list[SealedRecord]
+    first: int
+
+
+def _is_busy(error: Exception) -> bool:
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_BUSY
+
+
+def _name_of(error: Exception) -> str:
+    """Return what may be told of an error of the store: its code, never its text."""
+    if isinstance(error, TailBroken):
+        return str(error)
+    return str(getattr(error, "sqlite_errorname", type(error).__name__))
