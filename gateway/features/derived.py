@@ -12,7 +12,7 @@ from gateway.features.value import InputState, InputValue
 from gateway.record.reason import NOT_APPLICABLE_CODES, Reason, ReasonCode
 
 _UNSEEN = (InputState.NOT_ALLOWED, InputState.NOT_FETCHED)
-_ABOUT_PATIENT = NOT_APPLICABLE_CODES | {ReasonCode.UNSTABLE_CREATININE, ReasonCode.RUNTIME_FAILURE}
+_ABOUT_PATIENT = NOT_APPLICABLE_CODES | {ReasonCode.UNSTABLE_CREATININE}
 _CONTRADICTED = (InputState.IMPLAUSIBLE, InputState.INCONSISTENT)
 
 

@@ -24,13 +24,12 @@ from gateway.features.manifest import (
     Setting,
     SexAtAsOf,
     SimpleFeature,
+    SiteSetting,
 )
 from gateway.features.measured import mean_of_newest, newest_of, newest_pair, quotient
 from gateway.features.medications import current_medication
-from gateway.features.outcome import withheld_for
 from gateway.features.patient import age_of, sex_of
-from gateway.features.value import NO_AGE_LIMIT, InputState, InputValue
-from gateway.record.reason import Reason, ReasonCode
+from gateway.features.value import NO_AGE_LIMIT, InputValue
 from gateway.record.values import PatientRecord
 from gateway.terminology import AgeLimit, Terminology
 
@@ -83,8 +82,6 @@ def age_limit(spec: InputSpec, setting: Setting, terminology: Terminology) -> Ag
 
 def _extract_spec(spec: InputSpec, chart: Chart) -> InputValue:
     target = Target(spec.name, spec.concept, spec.unit, age_limit(spec, chart.setting, chart.terminology))
-    if not target.limit.applicable:  # "n/a" in the column of this care setting (rules 3)
-        return withheld_for(target, InputState.MISSING, Reason(ReasonCode.CARE_SETTING, "", f"{spec.name} has no meaning in {chart.setting}"))
     if isinstance(spec.feature, FirstOf):
         return first_of(target, spec.feature, chart, _extract_simple)
     return _extract_simple(target, spec.feature, chart)

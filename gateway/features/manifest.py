@@ -104,6 +104,15 @@ class ModelOutput(_Strict, frozen=True, kw_only=True, tag_field="operator", tag=
     output: str
 
 
+class SiteSetting(_Strict, frozen=True, kw_only=True, tag_field="operator", tag="site_setting"):
+    """A value the hospital states under the name `setting`, never read from the record and without a default.
+
+    Where nothing is stated the input is missing: `InputState.MISSING`, which an optional input bears in silence.
+    """
+
+    setting: str
+
+
 class FirstOf(_Strict, frozen=True, kw_only=True, tag_field="operator", tag="first_of"):
     """The first option that gives a usable value, in order of preference; `cautions[i]` is added when option i answers ("" = none)."""
 
@@ -112,7 +121,7 @@ class FirstOf(_Strict, frozen=True, kw_only=True, tag_field="operator", tag="fir
 
 
 SimpleFeature = (
-    Age | SexAtAsOf | Newest | NewestPair | MeanOfNewest | Quotient | CodedCategory | ConditionPresent | CurrentMedication | ModelOutput
+    Age | SexAtAsOf | Newest | NewestPair | MeanOfNewest | Quotient | CodedCategory | ConditionPresent | CurrentMedication | ModelOutput | SiteSetting
 )
 Feature = SimpleFeature | FirstOf
 
@@ -261,6 +270,16 @@ class MeasurementAnswer(_Strict, frozen=True, kw_only=True):
     unit: str
     unit_code: str
     decimals: int = 0
+
+
+class ReleaseIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """Exactly which model ran, where: enough to run it again bit for bit."""
+
+    name: str
+    version: str
+    graph_sha256: str
+    manifest_sha256: str
+    runtime: str = ""  # "onnxruntime 1.32.0 CPUExecutionProvider"; "" for plain Python
 
 
 class ModelManifest(_Strict, frozen=True, kw_only=True):

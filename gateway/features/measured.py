@@ -144,7 +144,8 @@ def quotient(target: Target, feature: Quotient, chart: Chart) -> InputValue:
         return not_usable(target, InputState.IMPLAUSIBLE, "", shown)
     if _too_old(bottom.time, feature.denominator_age_days_max, chart.as_of):
         return not_usable(target, InputState.STALE, f"{feature.denominator} too old", shown)
-    return found(target, shown, (*top.reasons, *bottom.reasons)[:1])
+    cautions = {str(reason): reason for part in parts for reason in part.reasons}
+    return found(target, shown, tuple(cautions.values()))
 
 
 def _quotient_value(feature: Quotient, top: float | None, bottom: float | None) -> float | None:

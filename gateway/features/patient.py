@@ -10,10 +10,9 @@ from gateway.features.value import Evidence, InputState, InputValue
 from gateway.record.reason import Reason, ReasonCode
 from gateway.record.values import FhirTime, PatientFacts, Precision
 
-# HL7 patient-sexParameterForClinicalUse; HL7 administrative-gender; US Core birth sex; SNOMED CT as in US Core 7 "sex".
-_SEX_PARAMETERS = {"male-typical": "male", "female-typical": "female"}
-_RECORDED_SEXES = {"male": "male", "female": "female", "M": "male", "F": "female", "248153007": "male", "248152002": "female"}
-_NOT_STATED = frozenset({"unknown", "UNK", "ASKU", "NI", "NASK", "asked-unknown"})  # a null flavour says nothing about the patient
+_SEX_PARAMETERS = {"male-typical": "male", "female-typical": "female"}  # HL7 patient-sexParameterForClinicalUse
+_SEXES = ("female", "male")
+_NOT_KNOWN = "unknown"  # administrative-gender: says that nobody knows, nothing about the patient
 
 
 def age_of(target: Target, chart: Chart) -> InputValue:
@@ -57,18 +56,18 @@ def resolve_sex(patient: PatientFacts, name: str = "sex") -> str | Reason:
     """Return `female` or `male`, or the reason why neither may be used.
 
     The sex parameter for clinical use decides where present. Else recorded sex and gender, where they agree or only one is given; a
-    null flavour beside a given one counts as not given.
+    "unknown" beside a given one counts as not given.
     """
     if patient.sex_parameter is not None:
         return _SEX_PARAMETERS.get(patient.sex_parameter) or Reason(ReasonCode.SEX_UNSUPPORTED, "", "sex parameter for clinical use")
     given = [said for said in (patient.gender, *patient.recorded_sexes) if said]
-    stated = {_RECORDED_SEXES.get(said, "other") for said in given if said not in _NOT_STATED}
+    stated = set(given) - {_NOT_KNOWN}
     if len(stated) > 1:
         return Reason(ReasonCode.INCONSISTENT, name, "recorded sex and gender differ")
     if not given:
         return Reason(ReasonCode.MISSING_INPUT, name, "neither gender nor recorded sex")
-    sex = stated.pop() if stated else "unknown"
-    return sex if sex in ("female", "male") else Reason(ReasonCode.SEX_UNSUPPORTED, "", f"sex {sex}")
+    sex = stated.pop() if stated else _NOT_KNOWN
+    return sex if sex in _SEXES else Reason(ReasonCode.SEX_UNSUPPORTED, "", f"sex {sex}")
 
 
 def sex_of(target: Target, feature: SexAtAsOf, chart: Chart) -> InputValue:

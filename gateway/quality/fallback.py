@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from gateway.features.manifest import Age, FallbackSpec, ModelManifest
 from gateway.features.value import InputState, InputValue
-from gateway.record.reason import Reason
+from gateway.record.reason import Reason, ReasonCode
 
 ANY_REASON = "any"
 
@@ -25,7 +25,12 @@ def fallbacks_after_failure(manifest: ModelManifest, inputs: Mapping[str, InputV
 
 
 def _is_opened(fallback: FallbackSpec, inputs: Mapping[str, InputValue]) -> bool:
-    """Labs or vitals that are stale as a group open nothing; a value withheld by another model for the patient's sake neither."""
+    """Labs or vitals that are stale as a group open nothing; a value withheld by another model for the patient's sake neither.
+
+    An input that another model could not compute opens it whatever the list says: that is what fallbacks are for.
+    """
+    if any(reason.code is ReasonCode.RUNTIME_FAILURE for value in inputs.values() if not value.usable for reason in value.reasons):
+        return True
     for name, codes in fallback.opens_on.items():
         value = inputs[name]
         if value.usable or value.aged_as or value.state is InputState.WITHHELD:

@@ -24,9 +24,9 @@ class Grades(msgspec.Struct, frozen=True, kw_only=True):
 
 def grade_inputs(manifest: ModelManifest, inputs: Mapping[str, InputValue], as_of: dt.datetime) -> Grades:
     """Grade every input of the manifest and of its fallbacks; exclusions pass through as they are."""
-    graded = dict(inputs)
+    graded = {name: value if value.age_limit.applicable else _meaningless(value) for name, value in inputs.items()}
     for pair in manifest.consistency:
-        left, right = inputs[pair.left], inputs[pair.right]
+        left, right = graded[pair.left], graded[pair.right]
         if left.usable and right.usable and left.tensor_value >= right.tensor_value:
             reason = Reason(ReasonCode.INCONSISTENT, pair.name, f"{pair.left} must be smaller than {pair.right}")
             for value in (left, right):
@@ -52,6 +52,11 @@ def grade_inputs(manifest: ModelManifest, inputs: Mapping[str, InputValue], as_o
 def withhold(value: InputValue, state: InputState, reason: Reason) -> InputValue:
     """Return the input as not usable, its number still shown, for one reason instead of those it had."""
     return msgspec.structs.replace(value, state=state, reasons=(reason,))
+
+
+def _meaningless(value: InputValue) -> InputValue:
+    """The tables say `n/a` for this concept in this care setting (rules 3)."""
+    return withhold(value, InputState.OUT_OF_MODEL_RANGE, Reason(ReasonCode.CARE_SETTING, "", f"{value.name} has no meaning in this setting"))
 
 
 def _grade_age(value: InputValue, as_of: dt.datetime) -> InputValue:

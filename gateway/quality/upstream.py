@@ -19,7 +19,7 @@ def output_as_input(
 
     Withheld for the patient's sake (not applicable, an exclusion that holds or cannot be judged, an unsteady creatinine): WITHHELD, with
     the reasons as they are. Withheld for lack of good data: the state and code of the first bad input. `value` is None when the graph
-    did not run or its result was not believed.
+    did not run or its result was not believed: RUNTIME_FAILURE, which says nothing about the patient.
     """
     spec = next(spec for spec in manifest.outputs if spec.name == output)
     used = [report.inputs[name] for name in spec.needs]
@@ -36,11 +36,12 @@ def output_as_input(
 def _state(
     manifest: ModelManifest, report: QualityReport, output: str, value: float | None
 ) -> tuple[InputState, tuple[Reason, ...]]:
-    if output in report.available:
-        if value is not None:
-            return InputState.VALID, tuple(reason for reason in report.reasons if not reason.withholds)
-        return InputState.WITHHELD, (Reason(ReasonCode.RUNTIME_FAILURE, manifest.name, _FAILED),)
     reasons = report.withheld.get(output, ())
+    failure = next((reason for reason in reasons if reason.code is ReasonCode.RUNTIME_FAILURE), None)
+    if failure is not None or (output in report.available and value is None):
+        return InputState.MISSING, (failure or Reason(ReasonCode.RUNTIME_FAILURE, manifest.name, _FAILED),)
+    if output in report.available:
+        return InputState.VALID, tuple(reason for reason in report.reasons if not reason.withholds)
     about_patient = tuple(reason for reason in reasons if _is_about_patient(manifest, report, reason))
     if about_patient or not reasons:
         return InputState.WITHHELD, about_patient or (Reason(ReasonCode.MISSING_INPUT, output, f"{manifest.name} has no such output here"),)

@@ -1,0 +1,123 @@
+"""Whether a manifest and the terminology fit together: found once when a release is loaded, never in front of a patient."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from gateway.features.extract import concepts_of
+from gateway.features.manifest import (
+    Age,
+    CodedCategory,
+    ConditionPresent,
+    CurrentMedication,
+    FirstOf,
+    InputSpec,
+    MeanOfNewest,
+    ModelManifest,
+    Newest,
+    NewestPair,
+    Quotient,
+    SexAtAsOf,
+    SimpleFeature,
+)
+from gateway.record.reason import ReasonCode
+from gateway.terminology import Terminology
+
+_ANY = "any"
+_CODES = frozenset(code.value for code in ReasonCode)
+
+
+def manifest_problems(manifest: ModelManifest, terminology: Terminology) -> tuple[str, ...]:
+    """Return everything that would go wrong, in words that name the place; empty when the manifest is sound."""
+    return (
+        *_name_problems(manifest),
+        *_reference_problems(manifest),
+        *_variant_problems(manifest),
+        *(problem for spec in _specs(manifest) for problem in _spec_problems(spec, terminology)),
+        *(
+            f"exclusion {exclusion.name}: {problem}"
+            for exclusion in manifest.eligibility.exclusions
+            for problem in _feature_problems(exclusion.feature, None, terminology)
+        ),
+    )
+
+
+def _specs(manifest: ModelManifest) -> tuple[InputSpec, ...]:
+    return (*manifest.inputs, *(spec for fallback in manifest.fallbacks for spec in fallback.features))
+
+
+def _name_problems(manifest: ModelManifest) -> Iterator[str]:
+    names = [spec.name for spec in _specs(manifest)] + [exclusion.name for exclusion in manifest.eligibility.exclusions]
+    for kind, given in (("input or exclusion", names), ("tensor", [spec.tensor for spec in _specs(manifest)]),
+                        ("output", [output.name for output in manifest.outputs])):
+        yield from (f"{kind} {name} is declared twice" for name, count in Counter(given).items() if count > 1)
+    if sorted(output.index for output in manifest.outputs) != list(range(len(manifest.outputs))):
+        yield "the outputs' indices are not 0, 1, 2 ..."
+    if sum(isinstance(spec.feature, Age) for spec in manifest.inputs) != 1:
+        yield "eligibility needs exactly one input with the operator age"
+    if manifest.eligibility.uses_sex and not any(isinstance(spec.feature, SexAtAsOf) for spec in manifest.inputs):
+        yield "a model that uses sex needs an input with the operator sex"
+
+
+def _reference_problems(manifest: ModelManifest) -> Iterator[str]:
+    inputs = {spec.name for spec in manifest.inputs}
+    outputs = {output.name for output in manifest.outputs}
+    for output in manifest.outputs:
+        yield from (f"output {output.name} needs {name}, which is no input" for name in output.needs if name not in inputs)
+        yield from (f"output {output.name} needs {spec.name}, which is optional" for spec in manifest.inputs if spec.optional and spec.name in output.needs)
+    for spec in manifest.inputs:
+        only_for = spec.model_range.only_for if spec.model_range is not None else ()
+        yield from (f"input {spec.name}: {name} is no output" for name in only_for if name not in outputs)
+    for pair in manifest.consistency:
+        yield from (f"consistency {pair.name}: {name} is no input" for name in (pair.left, pair.right) if name not in inputs)
+    for exclusion in manifest.eligibility.exclusions:
+        if exclusion.reason not in _CODES:
+            yield f"exclusion {exclusion.name}: {exclusion.reason} is no reason code"
+    yield from _fallback_problems(manifest, inputs)
+
+
+def _fallback_problems(manifest: ModelManifest, inputs: set[str]) -> Iterator[str]:
+    for fallback in manifest.fallbacks:
+        known = inputs | {spec.name for spec in fallback.features}
+        codes = [code for group in fallback.opens_on.values() for code in group if code != _ANY]
+        yield from (f"fallback {fallback.score}: {name} is no input" for name in fallback.parameters.values() if name not in known)
+        yield from (f"fallback {fallback.score}: opens on {name}, which is no input" for name in fallback.opens_on if name not in inputs)
+        yield from (f"fallback {fallback.score}: {code} is no reason code" for code in (*codes, *fallback.not_when) if code not in _CODES)
+
+
+def _variant_problems(manifest: ModelManifest) -> Iterator[str]:
+    """Every set of valid optional inputs must lead to exactly one variant."""
+    if not manifest.variants:
+        return
+    optional = [spec.name for spec in manifest.inputs if spec.optional]
+    sets = Counter(frozenset(names) for variant in manifest.variants for names in variant.when)
+    yield from (f"two variants are made for {sorted(names)}" for names, count in sets.items() if count > 1)
+    for mask in range(1 << len(optional)):
+        chosen = frozenset(name for place, name in enumerate(optional) if mask >> place & 1)
+        if chosen not in sets:
+            yield f"no variant is made for {sorted(chosen)}"
+
+
+def _spec_problems(spec: InputSpec, terminology: Terminology) -> Iterator[str]:
+    options = spec.feature.options if isinstance(spec.feature, FirstOf) else (spec.feature,)
+    if isinstance(spec.feature, FirstOf) and len(spec.feature.cautions) > len(options):
+        yield f"input {spec.name}: more cautions than options"
+    for option in options:
+        yield from (f"input {spec.name}: {problem}" for problem in _feature_problems(option, spec, terminology))
+
+
+def _feature_problems(feature: SimpleFeature, spec: InputSpec | None, terminology: Terminology) -> Iterator[str]:
+    names = list(concepts_of(feature))
+    if isinstance(feature, Quotient) and spec is not None:
+        names.append(spec.concept)
+    if isinstance(feature, CodedCategory):
+        names += [*feature.values, *feature.unknown]
+    if isinstance(feature, ConditionPresent):
+        names += [feature.group, *feature.not_groups]
+    if isinstance(feature, CurrentMedication):
+        names.append(feature.group)
+    unknown = [name for name in names if name not in terminology.concepts]
+    yield from (f"the terminology does not know {name}" for name in unknown)
+    if spec is not None and not unknown and isinstance(feature, Newest | NewestPair | MeanOfNewest):
+        unit = terminology.concept(feature.concept).unit
+        if unit != spec.unit:
+            yield f"its unit is {spec.unit}, the terminology holds {feature.concept} in {unit}"

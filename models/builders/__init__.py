@@ -1,0 +1,1 @@
+"""Builds the shipped graphs from the published coefficient tables: `python -m models.builders`. Never imported by the gateway."""

@@ -1,0 +1,34 @@
+"""Build every shipped graph and write its release's hashes: `python -m models.builders [FOLDER]`, from the project's root.
+
+FOLDER (default `models`) holds `<name>/<version>/`; the graphs are built from the coefficients beside them. The same tables, the same
+version of the onnx package and the same code give the same bytes.
+"""
+
+import hashlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from models.builders import ckdepi2021, prevent
+
+SUMS = "SHA256SUMS"
+BUILDS: dict[str, Callable[[Path], bytes]] = {"ckdepi2021/1.0.0": ckdepi2021.build, "prevent/1.0.0": prevent.build}
+
+
+def write_release(folder: Path, graph: bytes) -> None:
+    """Write the graph, then the hashes of every file of the release, sorted by name."""
+    (folder / "model.onnx").write_bytes(graph)
+    names = sorted(path.name for path in folder.iterdir() if path.name != SUMS)
+    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    (folder / SUMS).write_text("".join(lines), encoding="ascii")
+
+
+def main(root: Path) -> None:
+    """Build all graphs below `root`."""
+    for place, build in BUILDS.items():
+        write_release(root / place, build(root / place))
+        sys.stdout.write(f"{place}\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("models"))
