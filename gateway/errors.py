@@ -70,6 +70,7 @@ class GatewayError(Exception):
         self.public = public
         self.detail = detail
         self.expression = expression  # FHIRPath of the offending element, never its value
+        self.recorded = False  # set once the audit log holds the refusal
 
 
 class BadRequest(GatewayError):
@@ -141,3 +142,12 @@ class Unavailable(GatewayError):
     http_status = 503
     issue_type = "transient"
     retry_after_s = 2
+
+
+class ModelRefused(Exception):
+    """A release or its graph may not be served. Raised at start-up or reload, never by a request; says where and why, with no PHI."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"{place}: {reason}")
+        self.place = place
+        self.reason = reason

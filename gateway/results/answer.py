@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.features.manifest import ModelManifest
+from gateway.features.manifest import ReleaseIdentity as ReleaseIdentity  # made in the registry, below this room
 from gateway.features.value import InputValue
 from gateway.quality.report import QualityReport, Verdict
 from gateway.record.reason import Reason
@@ -20,16 +21,6 @@ class Rung(enum.StrEnum):
     CPU = "cpu"
     FALLBACK_SCORE = "fallback-score"
     NONE = "none"
-
-
-class ReleaseIdentity(msgspec.Struct, frozen=True, kw_only=True):
-    """Exactly which model ran, where: enough to run it again bit for bit."""
-
-    name: str
-    version: str
-    graph_sha256: str
-    manifest_sha256: str
-    runtime: str = ""  # "onnxruntime 1.32.0 CPUExecutionProvider"; "" for plain Python
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
