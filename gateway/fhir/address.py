@@ -70,6 +70,8 @@ class FhirBase:
                 scheme, host, port = self._origin
                 shown = f"[{host}]" if ":" in host else host
                 link = f"{scheme}://{shown}:{port}{link}"
+            elif ":" in re.split(r"[/?]", link, maxsplit=1)[0]:
+                raise AddressError("the link has another scheme")
             else:
                 link = f"{self.url}/{link}"
         self._check_inside(link)

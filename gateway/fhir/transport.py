@@ -18,8 +18,8 @@ from gateway.fhir.inflate import BodyRefused, BoundedBody
 
 _LINE_BYTES_MAX = 16 * 1024
 _TIMEOUT_UNSET = aiohttp.ClientTimeout()
-# Headers that describe the wire and are no longer true of the body handed up.
-_WIRE_HEADERS = frozenset({b"content-encoding", b"content-length", b"transfer-encoding", b"connection", b"keep-alive"})
+# Headers that describe the wire and are no longer true of the body handed up; and cookies, which would tie one request to the next.
+_WIRE_HEADERS = frozenset({b"content-encoding", b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"set-cookie"})
 
 
 class BodyRefusedError(httpx.TransportError):
