@@ -77,7 +77,7 @@ def build_record(fetched: FetchedRecord, terminology: Terminology) -> PatientRec
         BadRequest: the Patient resource itself is not among what was received (code invalid-record).
     """
     identity = build_identity(fetched.patient_id, fetched.base_url, fetched.aliases)
-    reading = Reading(identity=identity, terminology=terminology, drops=[])
+    reading = Reading(identity=identity, terminology=terminology, observed=terminology.measured)
     received = _receive(reading, fetched.parts)
     found = _read_all(reading, received)
     if found.patient is None:

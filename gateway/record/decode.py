@@ -9,6 +9,8 @@ import msgspec
 from gateway.record.resource import READ_TYPES, Resource
 
 _TYPE_PREFIX = b'{"resourceType":"'
+_PREFIX_LENGTH = len(_TYPE_PREFIX)
+_KNOWN_NAMES = {name.encode(): name for name in READ_TYPES}
 _DECODERS = {name: msgspec.json.Decoder(struct) for name, struct in READ_TYPES.items()}
 _DECISIVE = frozenset({
     "modifierExtension", "implicitRules", "subject", "focus", "status", "verificationStatus", "doNotPerform", "active", "link",
@@ -39,8 +41,10 @@ _HEAD_WITH_ID = msgspec.json.Decoder(_HeadWithId)
 def resource_type(raw: bytes) -> str | None:
     """Return the resourceType of one resource; None when it has none, or is not a JSON object."""
     if raw.startswith(_TYPE_PREFIX):  # as every FHIR server writes it
-        end = raw.find(b'"', len(_TYPE_PREFIX))
-        name = raw[len(_TYPE_PREFIX) : end]
+        name = raw[_PREFIX_LENGTH : raw.find(b'"', _PREFIX_LENGTH)]
+        known = _KNOWN_NAMES.get(name)
+        if known is not None:
+            return known
         return name.decode("ascii") if name.isalpha() and name.isascii() else None
     try:
         return _HEAD.decode(raw).resourceType
@@ -96,14 +100,14 @@ def _salvage(raw: bytes, name: str) -> Decoded:
 def _salvage_element(value: object, wanted: object) -> tuple[object | None, bool]:
     """Return (the element, or the list without its bad items; whether nothing was left out)."""
     try:
-        return msgspec.convert(value, wanted), True  # type: ignore[call-overload]  # `wanted` is a field's type
+        return msgspec.convert(value, wanted), True
     except msgspec.ValidationError:
         if not isinstance(value, list):
             return None, False
     items: list[object] = []
     for item in value:
         try:
-            items += msgspec.convert([item], wanted)  # type: ignore[call-overload]  # a one-item list of the field's type
+            items += msgspec.convert([item], wanted)
         except msgspec.ValidationError:
             continue
     return tuple(items), False

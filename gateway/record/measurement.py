@@ -1,9 +1,12 @@
 """Observations and their components become measurements, for every concept that some model may read."""
 
+import msgspec
+
 from gateway.record.drop import DropReason
+from gateway.record.fhir_time import parse_time
 from gateway.record.received import Reading, source_of, status_code
 from gateway.record.resource import CodeableConcept, Component, Observation, Quantity, Reference, ReferenceRange
-from gateway.record.values import FhirTime, Measurement
+from gateway.record.values import Code, FhirTime, Measurement, SourceRef
 
 USABLE_STATUSES = frozenset({"final", "amended", "corrected"})
 UCUM = "http://unitsofmeasure.org"
@@ -14,24 +17,33 @@ NORMAL_RANGE = "normal"
 _ENCOUNTER = "Encounter/"
 
 
+class _Whole(msgspec.Struct, frozen=True, gc=False):
+    """What an Observation and its components have in common."""
+
+    source: SourceRef
+    status: str
+    usable_status: bool
+    time: FhirTime | None
+    issued: FhirTime | None
+    encounter_id: str | None
+
+
 def read_observation(reading: Reading, observation: Observation, resource_id: str, raw: bytes) -> list[Measurement]:
     """Return the measurements of one Observation: its own value, its components, or none when nobody reads its codes."""
     own = _concepts(reading, observation.code)
-    parts = [(part, concepts) for part in observation.component if (concepts := _concepts(reading, part.code))]
-    if not own and not parts:
+    parts = [(part, names) for part in observation.component if (names := _concepts(reading, part.code))] if observation.component else ()
+    if not (own or parts) or not reading.may_use(observation, observation.subject, resource_id):
         return []
-    if not reading.may_use(observation, observation.subject, resource_id):
-        return []
-    if any(not focus.reference or not reading.identity.is_patient(focus.reference) for focus in observation.focus):
+    if observation.focus and any(not focus.reference or not reading.identity.is_patient(focus.reference) for focus in observation.focus):
         reading.drop("Observation", resource_id, DropReason.FOCUS_ELSEWHERE)
         return []
-    shared = _SharedByParts(reading, observation, resource_id, raw)
-    found = [shared.measure(observation, own, component=False)] if own else []
-    for part, concepts in parts:
+    whole = _read_whole(reading, observation, resource_id, raw)
+    found = [_measure(reading, whole, observation, own, component=False)] if own else []
+    for part, names in parts:
         if part.modifier_extension:
             reading.drop("Observation", resource_id, DropReason.MODIFIER_EXTENSION, "component")
         else:
-            found.append(shared.measure(part, concepts, component=True))
+            found.append(_measure(reading, whole, part, names, component=True))
     return found
 
 
@@ -39,92 +51,122 @@ def _concepts(reading: Reading, code: CodeableConcept | None) -> tuple[str, ...]
     """Return the concepts of all codings together, containers left out."""
     if code is None:
         return ()
-    observed = reading.terminology.observed
+    observed = reading.observed
     found: tuple[str, ...] = ()
     for coding in code.coding:
-        names = observed.get((coding.system or "", coding.code or ""))
+        names = observed.get((coding.system, coding.code))
         if names is not None and names != found:
-            found = tuple(sorted({*found, *names}))
-    if not found:
-        return ()
-    concepts = reading.terminology.concepts
-    return tuple([name for name in found if not concepts[name].container])
+            found = tuple(sorted({*found, *names})) if found else names
+    return found
 
 
-class _SharedByParts:
-    """What an Observation and its components have in common."""
-
-    def __init__(self, reading: Reading, observation: Observation, resource_id: str, raw: bytes) -> None:
-        self._reading = reading
-        self._observation = observation
-        self._id = resource_id
-        self._source = source_of(observation, resource_id, raw)
-        self._status = observation.status or "unknown"
-        self._time = self._effective()
-        self._issued = reading.time(observation, resource_id, "issued", observation.issued)
-        self._encounter_id = encounter_id(reading, observation.encounter)
-
-    def _effective(self) -> FhirTime | None:
-        """Rules 3: effectiveDateTime, effectiveInstant, effectivePeriod.end, then .start; never issued."""
-        observation, reading = self._observation, self._reading
-        if observation.effective_date_time is not None:
-            return reading.time(observation, self._id, "effectiveDateTime", observation.effective_date_time)
-        if observation.effective_instant is not None:
-            return reading.time(observation, self._id, "effectiveInstant", observation.effective_instant)
-        period = observation.effective_period
-        if period is None:
-            return None
-        return reading.time(observation, self._id, "effectivePeriod", period.end or period.start)
-
-    def measure(self, part: Observation | Component, concepts: tuple[str, ...], *, component: bool) -> Measurement:
-        """Return the measurement of one part, with whatever value it has."""
-        quantity, coded, text, absent = _value_of(part)
-        low, high = _limits(part.reference_range, quantity) if part.reference_range and quantity is not None else (None, None)
-        is_ucum = quantity is not None and quantity.code is not None and _is_ucum(self._reading, quantity.system)
-        return Measurement(
-            source=self._source,
-            concepts=concepts,
-            codes=self._reading.codes(part.code),
-            status=self._status,
-            usable_status=self._status in USABLE_STATUSES,
-            time=self._time,
-            issued=self._issued,
-            value=quantity.value if quantity is not None else None,
-            unit=None if quantity is None else quantity.code if is_ucum else quantity.unit or quantity.code,
-            unit_text=quantity.unit if quantity is not None else None,
-            unit_coded=is_ucum,
-            comparator=quantity.comparator if quantity is not None else None,
-            value_codes=self._reading.codes(coded) if coded is not None else (),
-            value_text=text,
-            absent_reason=absent,
-            encounter_id=self._encounter_id,
-            reference_low=low,
-            reference_high=high,
-            component=component,
-        )
+def _read_whole(reading: Reading, observation: Observation, resource_id: str, raw: bytes) -> _Whole:
+    status = observation.status or "unknown"
+    text = observation.effective_date_time
+    time = parse_time(text)
+    if time is None:
+        time = _other_time(reading, observation, resource_id)
+    issued = time if observation.issued == text else parse_time(observation.issued)
+    if issued is None and observation.issued is not None:
+        reading.drop("Observation", resource_id, DropReason.UNREADABLE_TIME, "issued")
+    return _Whole(
+        source_of(observation, resource_id, raw), status, status in USABLE_STATUSES, time, issued,
+        _encounter_id(reading, observation.encounter) if observation.encounter is not None else None,
+    )
 
 
-_Value = tuple[Quantity | None, CodeableConcept | None, str | None, str | None]
+def _other_time(reading: Reading, observation: Observation, resource_id: str) -> FhirTime | None:
+    """Rules 3: effectiveDateTime, effectiveInstant, effectivePeriod.end, then .start; never issued."""
+    if observation.effective_date_time is not None:
+        return reading.time(observation, resource_id, "effectiveDateTime", observation.effective_date_time)
+    if observation.effective_instant is not None:
+        return reading.time(observation, resource_id, "effectiveInstant", observation.effective_instant)
+    period = observation.effective_period
+    if period is None:
+        return None
+    return reading.time(observation, resource_id, "effectivePeriod", period.end or period.start)
 
 
-def _value_of(part: Observation | Component) -> _Value:
-    """Return (number, code, text, why absent). A value beside a dataAbsentReason contradicts itself and is not taken."""
+def _measure(
+    reading: Reading, whole: _Whole, part: Observation | Component, concepts: tuple[str, ...], *, component: bool
+) -> Measurement:
+    """Return the measurement of one part. A value beside a dataAbsentReason contradicts itself and is not taken."""
+    codes = reading.codes(part.code)
     if part.data_absent_reason is not None:
-        return None, None, None, status_code(part.data_absent_reason) or part.data_absent_reason.text or UNKNOWN_REASON
+        reason = status_code(part.data_absent_reason) or part.data_absent_reason.text or UNKNOWN_REASON
+        return _without_number(whole, concepts, codes, absent_reason=reason, component=component)
     quantity = part.value_quantity
     if quantity is not None and quantity.value is not None:
-        return quantity, None, None, None
-    if part.value_codeable_concept is not None:
-        return None, part.value_codeable_concept, part.value_codeable_concept.text, None
+        return _with_number(reading, whole, concepts, codes, (part, quantity, component))
+    coded = part.value_codeable_concept
+    if coded is not None:
+        return _without_number(whole, concepts, codes, value_codes=reading.codes(coded), value_text=coded.text, component=component)
     if part.value_string is not None:
-        return None, None, part.value_string, None
+        return _without_number(whole, concepts, codes, value_text=part.value_string, component=component)
     if part.value_integer is not None:
-        return Quantity(value=float(part.value_integer), system=UCUM, code=PURE_NUMBER), None, None, None
-    return None, None, None, NO_VALUE
+        count = Quantity(value=float(part.value_integer), system=UCUM, code=PURE_NUMBER)
+        return _with_number(reading, whole, concepts, codes, (part, count, component))
+    return _without_number(whole, concepts, codes, absent_reason=NO_VALUE, component=component)
+
+
+def _with_number(
+    reading: Reading,
+    whole: _Whole,
+    concepts: tuple[str, ...],
+    codes: tuple[Code, ...],
+    given: tuple[Observation | Component, Quantity, bool],
+) -> Measurement:
+    part, quantity, component = given
+    is_ucum = quantity.code is not None and (quantity.system == UCUM or _is_ucum(reading, quantity.system))
+    low, high = _limits(part.reference_range, quantity) if part.reference_range else (None, None)
+    return Measurement(
+        source=whole.source,
+        concepts=concepts,
+        codes=codes,
+        status=whole.status,
+        usable_status=whole.usable_status,
+        time=whole.time,
+        issued=whole.issued,
+        value=quantity.value,
+        unit=quantity.code if is_ucum else quantity.unit or quantity.code,
+        unit_text=quantity.unit,
+        unit_coded=is_ucum,
+        comparator=quantity.comparator,
+        encounter_id=whole.encounter_id,
+        reference_low=low,
+        reference_high=high,
+        component=component,
+    )
+
+
+def _without_number(
+    whole: _Whole,
+    concepts: tuple[str, ...],
+    codes: tuple[Code, ...],
+    *,
+    component: bool,
+    value_codes: tuple[Code, ...] = (),
+    value_text: str | None = None,
+    absent_reason: str | None = None,
+) -> Measurement:
+    return Measurement(
+        source=whole.source,
+        concepts=concepts,
+        codes=codes,
+        status=whole.status,
+        usable_status=whole.usable_status,
+        time=whole.time,
+        issued=whole.issued,
+        value_codes=value_codes,
+        value_text=value_text,
+        absent_reason=absent_reason,
+        encounter_id=whole.encounter_id,
+        component=component,
+    )
 
 
 def _is_ucum(reading: Reading, system: str | None) -> bool:
-    return system == UCUM or (system is not None and reading.terminology.canonical_system(system) == UCUM)
+    return system is not None and reading.terminology.canonical_system(system) == UCUM
 
 
 def _limits(ranges: tuple[ReferenceRange, ...], quantity: Quantity) -> tuple[float | None, float | None]:
@@ -141,9 +183,7 @@ def _limit(limit: Quantity | None, quantity: Quantity) -> float | None:
     return limit.value
 
 
-def encounter_id(reading: Reading, encounter: Reference | None) -> str | None:
+def _encounter_id(reading: Reading, encounter: Reference) -> str | None:
     """Return the id of the Encounter a resource belongs to, None when it leads elsewhere."""
-    if encounter is None or not encounter.reference:
-        return None
-    resolved = reading.identity.resolve(encounter.reference)
+    resolved = reading.identity.resolve(encounter.reference) if encounter.reference else None
     return resolved.removeprefix(_ENCOUNTER) if resolved is not None and resolved.startswith(_ENCOUNTER) else None

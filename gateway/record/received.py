@@ -1,6 +1,7 @@
 """What the readers of single resource types share: the resource, where it came from, and the list of what was not used."""
 
 import hashlib
+from collections.abc import Mapping
 
 import msgspec
 
@@ -19,7 +20,8 @@ class Reading(msgspec.Struct, kw_only=True):
 
     identity: Identity
     terminology: Terminology
-    drops: list[Dropped]
+    observed: Mapping[tuple[str | None, str | None], tuple[str, ...]]  # coding -> concepts that carry a value, containers left out
+    drops: list[Dropped] = []
 
     def drop(self, resource_type: str, resource_id: str, reason: DropReason, detail: str = "") -> None:
         """Note that something is not used."""
@@ -57,7 +59,7 @@ class Reading(msgspec.Struct, kw_only=True):
         systems = self.terminology.systems
         return tuple(
             [
-                Code(systems.get(coding.system, coding.system) if coding.system else "", (coding.code or "").strip(), coding.display or "")
+                Code(systems.get(system, system) if (system := coding.system) else "", (coding.code or "").strip(), coding.display or "")
                 for coding in concept.coding
                 if coding.code or coding.display
             ]

@@ -1,6 +1,7 @@
 """Building the terminology from its tables, and from tables that models bring along."""
 
 from collections.abc import Iterable, Mapping
+from importlib import resources
 from typing import TypeVar
 
 from gateway.fhir.group import Group
@@ -19,7 +20,8 @@ ACT_CODE = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
 ICD_SYSTEMS = ("http://hl7.org/fhir/sid/icd-10-cm", "http://hl7.org/fhir/sid/icd-9-cm")
 # Systems whose displays name drugs: there, an unknown word may be an unknown ingredient.
 DRUG_NAMING_SYSTEMS = frozenset({
-    RXNORM, "http://snomed.info/sct", "http://hl7.org/fhir/sid/ndc", "https://dmd.nhs.uk", "http://www.whocc.no/atc", "http://pbs.gov.au/code/item",
+    RXNORM, "http://snomed.info/sct", "http://hl7.org/fhir/sid/ndc", "https://dmd.nhs.uk", "http://www.whocc.no/atc",
+    "http://pbs.gov.au/code/item",
 })
 CONTAINER_MARK = "container"
 CODED_UNIT = "(code)"
@@ -36,10 +38,12 @@ def load_terminology(extra_tables: Iterable[bytes] = ()) -> Terminology:
         rows += decode_concept_rows(table)
     systems = {row["alias"]: row["canonical"] for row in load_rows("code_systems.csv")}
     concepts = _build_concepts(rows)
+    observed = _with_aliases(_index(row for row in rows if _is_observed(row)), systems)
     return Terminology(
         systems=systems,
         concepts=concepts,
-        observed=_with_aliases(_index(row for row in rows if _is_observed(row)), systems),
+        observed=observed,
+        measured=_without_containers(observed, concepts),
         valued=_with_aliases(_index(row for row in rows if not _is_observed(row) and "Observation" in row.element), systems),
         units=_build_units(rows, concepts),
         problems=_build_problems(rows),
@@ -49,13 +53,11 @@ def load_terminology(extra_tables: Iterable[bytes] = ()) -> Terminology:
 
 
 def _packaged(name: str) -> bytes:
-    from importlib import resources
-
     return resources.files("gateway.terminology.data").joinpath(name).read_bytes()
 
 
 def _is_observed(row: ConceptRow) -> bool:
-    """A row whose code stands in Observation.code (not one that stands in a value)."""
+    """Tell whether the code stands in Observation.code, not in a value."""
     return row.element.startswith("Observation")
 
 
@@ -123,6 +125,13 @@ def _with_aliases(index: Mapping[CodeKey, _Value], systems: Mapping[str, str]) -
     return {(name, code): value for (system, code), value in index.items() for name in (system, *aliases.get(system, ()))}
 
 
+def _without_containers(
+    observed: Mapping[CodeKey, tuple[str, ...]], concepts: Mapping[str, Concept]
+) -> dict[tuple[str | None, str | None], tuple[str, ...]]:
+    kept = {key: tuple(name for name in names if not concepts[name].container) for key, names in observed.items()}
+    return {key: names for key, names in kept.items() if names}
+
+
 def _build_units(rows: Iterable[ConceptRow], concepts: Mapping[str, Concept]) -> UnitTable:
     conversions: dict[str, dict[str, Conversion]] = {}
     for row in rows:
@@ -152,7 +161,7 @@ def _build_medications(rows: Iterable[ConceptRow]) -> MedicationTable:
     ingredients: dict[str, tuple[str, ...]] = {
         row["name"]: (row["group"],) if row["group"] else () for row in load_rows("ingredients.csv")
     }
-    named = [(name, (name,)) for name in ingredients]
+    named: list[tuple[str, tuple[str, ...]]] = [(name, (name,)) for name in ingredients]
     named += [(row["spelling"], tuple(row["ingredients"].split(";"))) for row in load_rows("ingredient_spellings.csv")]
     named += [(row["brand"], tuple(row["ingredients"].split(";"))) for row in load_rows("brands.csv")]
     words = load_rows("medication_words.csv")

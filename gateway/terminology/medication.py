@@ -55,16 +55,20 @@ class MedicationTable(msgspec.Struct, frozen=True, kw_only=True):
     def place(self, codes: Sequence[Code], text: str) -> MedicationFacts:
         """Return the ingredients and groups of a product, from all its codes and names."""
         listed = [code for code in codes if (code.system, code.code) in self.by_code]
-        judged = [text, *(code.display for code in codes if not code.system or code.system in self.naming_systems)]
-        other = [code.display for code in codes if code.system and code.system not in self.naming_systems]
-        readings = [self.read_name(name) for name in dict.fromkeys(filter(str.strip, judged))]
+        named = [text, *(code.display for code in codes if not code.system or code.system in self.naming_systems)]
+        local = [code.display for code in codes if code.system and code.system not in self.naming_systems]
+        judged = [self.read_name(name) for name in dict.fromkeys(filter(str.strip, named))]
+        others = [self.read_name(name) for name in dict.fromkeys(filter(str.strip, local))]
+        if not judged:  # a hospital's own formulary: its displays are all there is
+            judged, others = others, []
         found = dict.fromkeys(name for code in listed for name in self.by_code[code.system, code.code])
-        for reading in (*readings, *(self.read_name(name) for name in other if name)):
-            found.update(dict.fromkeys(reading.ingredients))
+        found.update(dict.fromkeys(name for reading in judged for name in reading.ingredients))
+        # Beside a proper name such a display is often a class ("calcium channel blockers"): only what a group needs is taken from it.
+        found.update(dict.fromkeys(name for reading in others for name in reading.ingredients if self.groups.get(name)))
         return MedicationFacts(
             ingredients=tuple(sorted(found)),
-            groups=self._groups_of(found, listed, local=any(reading.local for reading in readings)),
-            recognised=bool(found) and all(reading.covered for reading in readings),
+            groups=self._groups_of(found, listed, local=any(reading.local for reading in judged)),
+            recognised=bool(found) and all(reading.covered for reading in judged),
         )
 
     def _groups_of(self, ingredients: Iterable[str], listed: Iterable[Code], *, local: bool) -> frozenset[str]:
@@ -75,11 +79,15 @@ class MedicationTable(msgspec.Struct, frozen=True, kw_only=True):
 
     def read_name(self, name: str) -> NameReading:
         """Find the ingredients in one name and tell whether nothing unknown is left."""
-        plain = _LABEL_NUMBER.sub(" ", name.lower())
+        plain = name.lower()
+        if "nda" in plain:
+            plain = _LABEL_NUMBER.sub(" ", plain)
+        if "[" not in plain:
+            found, left, local = self._scan(_WORD.findall(plain))
+            return NameReading(tuple(dict.fromkeys(found)), not left, local)
         outside, left, local = self._scan(_WORD.findall(_BRACKETED.sub(" ", plain)))
-        inside, _, _ = self._scan([word for part in _BRACKETED.findall(plain) for word in _WORD.findall(part)])
-        ingredients = dict.fromkeys((*outside, *inside))
-        return NameReading(tuple(ingredients), not left, local)
+        inside, inside_left, _ = self._scan([word for part in _BRACKETED.findall(plain) for word in _WORD.findall(part)])
+        return NameReading(tuple(dict.fromkeys((*outside, *inside))), not left and (bool(outside) or not inside_left), local)
 
     def _scan(self, words: Sequence[str]) -> tuple[list[str], list[str], bool]:
         """Return (ingredients, unknown words, whether a word of a local form stands there)."""

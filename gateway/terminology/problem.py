@@ -13,6 +13,8 @@ import msgspec
 from gateway.terminology.code import Code
 
 ICD_CATEGORY_LENGTH = 3  # A00, 410, V45: the part before the dot
+BEGINNING_LENGTH = 4
+_WORD = re.compile(r"\w+")
 NOT_SUFFIX = "_NOT"  # a group `diabetes_NOT` holds codes that must never count as `diabetes`
 
 
@@ -54,39 +56,70 @@ def build_icd_blocks(rows: Iterable[tuple[str, str]]) -> IcdBlocks:
 
 
 class StemTable(msgspec.Struct, frozen=True, kw_only=True):
-    """Per group one pattern of its stems and one of the phrases to take out before looking."""
+    """Per group one pattern of its stems and one of the phrases to take out before looking.
 
-    any_stem: re.Pattern[str]
+    The other fields tell quickly which groups a text might concern; for most texts there are none. `beginnings`: the first BEGINNING_LENGTH
+    letters of stems' first words; `short_words`: first words that are shorter; `anywhere`: stems that may stand inside a word.
+    """
+
     by_group: Mapping[str, tuple[re.Pattern[str], re.Pattern[str] | None]]
+    beginnings: Mapping[str, frozenset[str]]
+    short_words: Mapping[str, frozenset[str]]
+    anywhere: Mapping[str, frozenset[str]]
 
     def groups_in(self, words: str) -> frozenset[str]:
-        """Return the groups whose stems the words contain."""
-        if self.any_stem.search(words) is None:
-            return frozenset()
-        return frozenset(
-            group
-            for group, (stems, phrases) in self.by_group.items()
-            if stems.search(phrases.sub(" ", words) if phrases is not None else words) is not None
-        )
+        """Return the groups whose stems the words contain, in any case."""
+        plain = words.lower()
+        found = set()
+        for group in self._candidates(plain):
+            stems, phrases = self.by_group[group]
+            if stems.search(phrases.sub(" ", plain) if phrases is not None else plain) is not None:
+                found.add(group)
+        return frozenset(found)
+
+    def _candidates(self, plain: str) -> set[str]:
+        groups: set[str] = set()
+        for word in _WORD.findall(plain):
+            groups.update(self.beginnings.get(word[:BEGINNING_LENGTH], ()), self.short_words.get(word, ()))
+        for stem, concerned in self.anywhere.items():
+            if stem in plain:
+                groups |= concerned
+        return groups
 
 
 def build_stem_table(stems: Iterable[tuple[str, str, str]], exclusions: Iterable[tuple[str, str]]) -> StemTable:
-    """Build the table from (group, stem, place) and (group or `*`, phrase pattern).
+    """Build the table from (group, stem, place) and (group or `*`, phrase pattern), all in lower case.
 
     `place`: `start` (a word begins with the stem), `word` (the whole word), `inside` (anywhere).
     """
     patterns: dict[str, list[str]] = {}
+    beginnings: dict[str, set[str]] = {}
+    short_words: dict[str, set[str]] = {}
+    anywhere: dict[str, set[str]] = {}
     for group, stem, place in stems:
         words = re.escape(stem).replace(r"\ ", r"[\s-]+")
         patterns.setdefault(group, []).append({"start": rf"\b{words}", "word": rf"\b{words}\b", "inside": words}[place])
+        first = _WORD.findall(stem)[0]
+        if place == "inside":
+            anywhere.setdefault(stem, set()).add(group)
+        elif len(first) >= BEGINNING_LENGTH:
+            beginnings.setdefault(first[:BEGINNING_LENGTH], set()).add(group)
+        else:
+            short_words.setdefault(first, set()).add(group)
     phrases: dict[str, list[str]] = {}
     for group, pattern in exclusions:
         for name in patterns if group == "*" else (group,):
             phrases.setdefault(name, []).append(pattern)
-    by_group = {
-        group: (_join(found), _join(phrases[group]) if group in phrases else None) for group, found in patterns.items()
-    }
-    return StemTable(any_stem=_join([pattern for found in patterns.values() for pattern in found]), by_group=by_group)
+    return StemTable(
+        by_group={group: (_join(found), _join(phrases[group]) if group in phrases else None) for group, found in patterns.items()},
+        beginnings=_frozen(beginnings),
+        short_words=_frozen(short_words),
+        anywhere=_frozen(anywhere),
+    )
+
+
+def _frozen(index: Mapping[str, set[str]]) -> dict[str, frozenset[str]]:
+    return {key: frozenset(groups) for key, groups in index.items()}
 
 
 def _join(patterns: Sequence[str]) -> re.Pattern[str]:

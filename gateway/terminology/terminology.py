@@ -19,6 +19,7 @@ class Terminology(msgspec.Struct, frozen=True, kw_only=True):
     systems: Mapping[str, str]  # alias -> canonical URL
     concepts: Mapping[str, Concept]
     observed: Mapping[CodeKey, tuple[str, ...]]
+    measured: Mapping[tuple[str | None, str | None], tuple[str, ...]]  # `observed` without containers, keyed as codings are received
     valued: Mapping[CodeKey, tuple[str, ...]]
     units: UnitTable
     problems: ProblemTable
