@@ -15,10 +15,11 @@ from gateway.terminology import AgeLimit, Terminology
 
 
 class ExtractionContext(msgspec.Struct, frozen=True, kw_only=True):
-    """When, and in which care setting, the record is looked at. `as_of` is aware UTC."""
+    """When, and in which care setting, the record is looked at. `as_of` is aware UTC; `site` holds what the hospital states by name."""
 
     as_of: dt.datetime
     setting: Setting
+    site: Mapping[str, float] = {}
 
     def __post_init__(self) -> None:
         if self.as_of.tzinfo is None:
@@ -44,6 +45,7 @@ class Chart:
         self.terminology = terminology
         self.as_of = context.as_of
         self.setting: Setting = context.setting
+        self.site = context.site
         self.outputs = outputs
         self._by_concept: dict[str, list[Measurement]] = {}
         by_concept = self._by_concept

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import msgspec
 
 from gateway.features.context import Chart, Target
-from gateway.features.manifest import FirstOf, ModelOutput, SimpleFeature
-from gateway.features.outcome import not_usable
+from gateway.features.manifest import FirstOf, ModelOutput, SimpleFeature, SiteSetting
+from gateway.features.outcome import Shown, found, not_usable
 from gateway.features.value import InputState, InputValue
 from gateway.record.reason import NOT_APPLICABLE_CODES, Reason, ReasonCode
 
@@ -35,6 +35,14 @@ def model_output(target: Target, feature: ModelOutput, chart: Chart) -> InputVal
     return msgspec.structs.replace(
         value, name=target.name, concept=target.concept, unit=target.unit, state=state, reasons=reasons, age_limit=target.limit,
     )
+
+
+def site_setting(target: Target, feature: SiteSetting, chart: Chart) -> InputValue:
+    """Return what the hospital states under that name; there is no default."""
+    value = chart.site.get(feature.setting)
+    if value is None:
+        return not_usable(target, InputState.MISSING, f"the site states no {feature.setting}")
+    return found(target, Shown(value, text="stated by the site"))
 
 
 def first_of(target: Target, feature: FirstOf, chart: Chart, extract: Callable[[Target, SimpleFeature, Chart], InputValue]) -> InputValue:

@@ -74,7 +74,7 @@ class Charts:
         return Measurement(usable_status=usable, **fields)  # type: ignore[arg-type]  # a test's own shorthand
 
     def smoking(self, code: str, days: float | None = 10, display: str = "", **said: object) -> Measurement:
-        return self.lab("smoking", None, days, unit=None, value_codes=(Code(SNOMED, code, display),), **said)
+        return self.lab("smoking", None, days, **{"unit": None, "value_codes": (Code(SNOMED, code, display),), **said})
 
     def problem(self, group: str = "", days: float | None = 100, **said: object) -> Problem:
         fields = {
