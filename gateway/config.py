@@ -1,10 +1,11 @@
 """Settings: one TOML file plus the environment, every setting with its explanation beside it.
 
     load_settings(path, environ) -> Settings
+    check_settings(settings)     -> what is unsafe, in words
+    require_safe(settings)       -> refuses to start on it
 
-An environment variable `GATEWAY__SECTION__KEY` overrides `key` of `[section]`. An unknown key is refused with its place and the nearest known
-name: a typo never switches something off. `problems_of` says in words what is unsafe; outside the development profile each problem is
-a reason not to start. docs/configuration.md is printed by `python -m gateway.config`.
+An environment variable `GATEWAY__SECTION__KEY` overrides `key` of `[section]`. An unknown key is refused with its place and the nearest
+known name: a typo never switches something off. docs/configuration.md is printed by `python -m gateway.config`.
 """
 
 import difflib
@@ -13,7 +14,7 @@ import sys
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
@@ -39,38 +40,47 @@ class ServerSettings(_Section, frozen=True, kw_only=True):
     port: Annotated[int, Meta(description="Port to bind; 0 takes a free one.", ge=0, le=65535)] = 8000
     public_url: Annotated[str, Meta(description="The gateway's own base URL as callers see it; empty: taken from host and port.")] = ""
     body_bytes_max: Annotated[int, Meta(description="Largest request body in bytes; a larger one is refused with 413.", gt=0)] = 10_000_000
+    json_depth_max: Annotated[int, Meta(description="Deepest nesting of a request body; a deeper one is refused with 413.", gt=0)] = 64
     concurrency_max: Annotated[int, Meta(description="Requests in work at once; one more is refused with 503.", gt=0)] = 128
     deadline_rest_s: Annotated[float, Meta(description="Seconds one REST request may take, FHIR pull and audit included.", gt=0)] = 10.0
-    deadline_cds_s: Annotated[float, Meta(description="Seconds one CDS Hooks request may take (the specification suggests 0.5).", gt=0)] = 0.5
+    deadline_cds_s: Annotated[float, Meta(description="Seconds one CDS Hooks request may take; the specification suggests 0.5.", gt=0)] = 0.5
     shutdown_grace_s: Annotated[float, Meta(description="Seconds that requests in work get to finish when the gateway stops.", ge=0)] = 20.0
     openapi: Annotated[bool, Meta(description="Serve the OpenAPI page at /docs. Refused outside the development profile.")] = False
 
 
 class FhirSettings(_Section, frozen=True, kw_only=True):
-    """The hospital's FHIR server."""
+    """The hospital's FHIR server, and the limits of one pull."""
 
-    base_url: Annotated[str, Meta(description="FHIR base URL, https outside development; empty: only inline records and prefetch.")] = ""
+    base_url: Annotated[
+        str, Meta(description="FHIR base URL: https, or http on loopback under the development profile. Empty: only inline records and prefetch.")
+    ] = ""
     batch: Annotated[
-        Literal["auto", "never", "always"], Meta(description="Send the searches as one batch Bundle: where proven, never, or always.")
+        Literal["auto", "never", "always"], Meta(description="Send the searches as one batch Bundle: where proven to work, never, or always.")
     ] = "auto"
+    observation_search: Annotated[
+        Literal["code", "category"], Meta(description="Search Observations by code, or by category where the server cannot search by code.")
+    ] = "code"
     page_entries: Annotated[int, Meta(description="`_count` of every search.", gt=0)] = 1000
     pages_max: Annotated[int, Meta(description="Pages followed per search; more make the group incomplete.", gt=0)] = 20
     entries_max: Annotated[int, Meta(description="Entries taken per search; more make the group incomplete.", gt=0)] = 20_000
     body_bytes_max: Annotated[int, Meta(description="Largest response in bytes, after decompression.", gt=0)] = 33_554_432
+    pull_bytes_max: Annotated[int, Meta(description="Most bytes of one pull, after decompression.", gt=0)] = 100_663_296
     requests_at_once_max: Annotated[int, Meta(description="Requests of one pull at once.", gt=0)] = 6
+    connections_max: Annotated[int, Meta(description="Connections to the server, over all pulls.", gt=0)] = 24
+    pulls_at_once_max: Annotated[int, Meta(description="Pulls at once; a slow server does not take every request along.", gt=0)] = 16
     connect_s_max: Annotated[float, Meta(description="Seconds to wait for a connection.", gt=0)] = 3.0
     attempts_max: Annotated[int, Meta(description="Attempts of one read, the first included.", gt=0)] = 3
-    observation_search: Annotated[
-        Literal["code", "category"], Meta(description="Search Observations by code, or by category where the server cannot search by code.")
-    ] = "code"
 
 
 class AuditSettings(_Section, frozen=True, kw_only=True):
     """The audit log and its keys."""
 
-    database: Annotated[str, Meta(description="SQLite file of the log, on a local disk.")] = "var/audit.db"
-    key_file: Annotated[str, Meta(description="Key file (mode 0400), in production on another device than the database.")] = "var/kek.json"
+    database: Annotated[str, Meta(description="SQLite file of the log, on a local disk.", min_length=1)] = "var/audit.db"
+    key_file: Annotated[
+        str, Meta(description="Key file (mode 0400). Outside development it must be named, and lie on another device than the database.", min_length=1)
+    ] = "var/kek.json"
     wait_s_max: Annotated[float, Meta(description="Seconds to wait until a record is durable; then 503 and no answer.", gt=0)] = 2.0
+    queue_max: Annotated[int, Meta(description="Records that may wait for the writer; one more is refused with 503.", gt=0)] = 4096
     log_id: Annotated[str, Meta(description="Name of this log in receipts and proofs.", pattern="^[A-Za-z0-9.-]{1,64}$")] = "gateway"
 
 
@@ -85,8 +95,12 @@ class CdsSettings(_Section, frozen=True, kw_only=True):
     """The CDS Hooks service."""
 
     threshold: Annotated[
-        Literal["model", "always"], Meta(description="When a card is shown: at the model's own alert threshold, or always.")
+        Literal["model", "always"], Meta(description="When a card is shown: at the threshold of the model, or always.")
     ] = "model"
+    thresholds: Annotated[
+        dict[str, Annotated[float, Meta(ge=0)]],
+        Meta(description="Own thresholds by model name, on the scale of the model's output (a probability is 0..1), instead of the model's."),
+    ] = {}
     source_label: Annotated[str, Meta(description="Name under which cards appear.", min_length=1)] = "Clinical inference gateway"
     valid_minutes: Annotated[int, Meta(description="Minutes for which a card counts as current.", gt=0)] = 60
 
@@ -102,7 +116,7 @@ class LoggingSettings(_Section, frozen=True, kw_only=True):
 
     level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="Least severe level that is written.")] = "info"
     format: Annotated[
-        Literal["auto", "json", "console"], Meta(description="JSON lines, readable lines, or readable lines on a terminal only.")
+        Literal["auto", "json", "console"], Meta(description="JSON lines, readable lines, or (auto) readable lines on a terminal only.")
     ] = "auto"
 
 
@@ -113,11 +127,11 @@ class ClockSettings(_Section, frozen=True, kw_only=True):
 
 
 class Settings(_Section, frozen=True, kw_only=True):
-    """Everything that can be set."""
+    """What holds for the whole process."""
 
     profile: Annotated[
         Literal["development", "production"],
-        Meta(description="`production` refuses every unsafe setting; `development` names them in the log and binds to loopback."),
+        Meta(description="`development` runs without identities, on loopback only; `production` refuses to start on any unsafe setting."),
     ] = "development"
     server: ServerSettings = ServerSettings()
     fhir: FhirSettings = FhirSettings()
@@ -139,15 +153,17 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = 
     if path is None and environ.get(CONFIG_VARIABLE):
         path = Path(environ[CONFIG_VARIABLE])
     document = _load_document(path) if path else {}
-    _apply_environment(document, environ)
     _refuse_unknown(document, Settings, "")
+    for variable, value in environ.items():
+        if variable.startswith(ENVIRONMENT_PREFIX):
+            _override(document, variable, value)
     try:
-        return msgspec.convert(document, Settings, strict=False)
+        return msgspec.convert(document, Settings)
     except msgspec.ValidationError as error:
         raise SettingsError(f"configuration: {error}") from error
 
 
-def _load_document(path: Path) -> dict[str, object]:
+def _load_document(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -156,76 +172,98 @@ def _load_document(path: Path) -> dict[str, object]:
         raise SettingsError(f"configuration file {path}: not valid TOML ({error})") from error
 
 
-def _apply_environment(document: dict[str, object], environ: Mapping[str, str]) -> None:
-    for variable, value in environ.items():
-        if not variable.startswith(ENVIRONMENT_PREFIX):
-            continue
-        *sections, key = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
-        place = document
-        for section in sections:
-            inner = place.setdefault(section, {})
-            if not isinstance(inner, dict):
-                raise SettingsError(f"{variable}: [{section}] is not a section")
-            place = inner
-        place[key] = _listed(value) if key == "enabled" else value
-
-
-def _listed(value: str) -> list[str]:
-    return [item.strip() for item in value.split(",") if item.strip()]
-
-
-def _refuse_unknown(document: Mapping[str, object], section: type[msgspec.Struct], place: str) -> None:
-    fields = {field.name: field.type for field in msgspec.structs.fields(section)}
+def _refuse_unknown(document: Mapping[str, Any], section: type[msgspec.Struct], place: str) -> None:
+    hints = get_type_hints(section)
     for key, value in document.items():
-        if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise SettingsError(f"unknown setting {place + key!r}{hint}")
-        inner = fields[key]
-        if isinstance(value, dict) and isinstance(inner, type) and issubclass(inner, msgspec.Struct):
-            _refuse_unknown(value, inner, f"{place}{key}.")
+        if key not in hints:
+            raise SettingsError(f"unknown setting {place + key!r}{_nearest(key, hints)}")
+        if isinstance(value, dict) and _is_section(hints[key]):
+            _refuse_unknown(value, hints[key], f"{place}{key}.")
 
 
-def problems_of(settings: Settings) -> tuple[str, ...]:
-    """Say what is unsafe about the settings, in words, with what to do. Empty when nothing is."""
+def _nearest(key: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(key, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _override(document: dict[str, Any], variable: str, value: str) -> None:
+    """Write one environment variable into the document, as the kind of value its setting has; lists are separated by commas."""
+    *sections, key = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+    hints, place = get_type_hints(Settings, include_extras=True), document
+    for name in sections:
+        if not _is_section(hints.get(name)):
+            raise SettingsError(f"environment variable {variable}: there is no section [{name}]{_nearest(name, hints)}")
+        hints, place = get_type_hints(hints[name], include_extras=True), place.setdefault(name, {})
+    kind = get_origin(_plain(hints.get(key))) or _plain(hints.get(key))
+    if key not in hints or _is_section(hints[key]):
+        raise SettingsError(f"environment variable {variable}: unknown setting{_nearest(key, hints)}")
+    if kind is dict:
+        raise SettingsError(f"environment variable {variable}: a table can only be set in the file")
+    given = [item.strip() for item in value.split(",") if item.strip()] if kind is tuple else value
+    try:
+        place[key] = msgspec.convert(given, hints[key], strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"environment variable {variable}: {error}") from error
+
+
+def check_settings(settings: Settings) -> tuple[str, ...]:
+    """Say what is unsafe about the settings under their profile, in words, with what to do. Empty when nothing is.
+
+    What would stand in the way of production is told by `check_settings(msgspec.structs.replace(settings, profile="production"))`.
+    """
     return tuple(_problems(settings))
 
 
 def _problems(settings: Settings) -> Iterable[str]:
+    development = settings.profile == "development"
     if settings.server.host not in LOOPBACK:
-        yield "server.host is not a loopback address, and no identities are configured: anybody could ask about any patient"
-    elif settings.profile != "development":
-        yield "no identities are configured: only the development profile may run with the named development caller"
-    base = urlsplit(settings.fhir.base_url)
-    if settings.fhir.base_url and base.scheme != "https" and (settings.profile != "development" or base.hostname not in LOOPBACK):
-        yield "fhir.base_url is not https: patient data would travel in clear"
-    if settings.profile != "development":
-        if settings.clock.offset_days:
-            yield "clock.offset_days shifts the clock: every age of a value would be wrong"
-        if settings.server.openapi:
-            yield "server.openapi shows the OpenAPI page: switch it off outside development"
-        if _same_device(settings.audit.database, settings.audit.key_file):
-            yield "audit.key_file lies on the database's device: who takes the disk has both; put it on another mount"
+        yield "server.host is not a loopback address and no identities are configured: anybody could ask about any patient; bind to 127.0.0.1"
+    if not development:
+        yield "profile: no identities are configured, so only the development profile may run, with its named development caller"
+    if problem := _problem_of_base_url(settings.fhir.base_url, development=development):
+        yield problem
+    if not development:
+        yield from _production_problems(settings)
 
 
-def _same_device(database: str, key_file: str) -> bool:
-    return _device_of(Path(database)) == _device_of(Path(key_file))
+def _problem_of_base_url(base_url: str, *, development: bool) -> str:
+    """Say what is wrong with the FHIR base, without repeating it: it may hold a password."""
+    if not base_url:
+        return ""
+    parts = urlsplit(base_url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        return "fhir.base_url is not an http or https address"
+    if parts.username or parts.password or parts.query or parts.fragment:
+        return "fhir.base_url holds a user, a query or a fragment: give the bare base"
+    if parts.scheme == "https" or (development and parts.hostname in LOOPBACK):
+        return ""
+    return "fhir.base_url is not https: patient data would travel in clear (http is for loopback under the development profile)"
+
+
+def _production_problems(settings: Settings) -> Iterable[str]:
+    if settings.clock.offset_days:
+        yield "clock.offset_days shifts the clock: every age of a value would be wrong; set it to 0"
+    if settings.server.openapi:
+        yield "server.openapi shows the OpenAPI page: switch it off outside development"
+    if settings.audit.key_file == AuditSettings().key_file:
+        yield "audit.key_file is the default of the development profile: name a key file of your own"
+    elif _device_of(Path(settings.audit.database)) == _device_of(Path(settings.audit.key_file)):
+        yield "audit.key_file lies on the database's device: who takes the disk has both; put it on another mount"
 
 
 def _device_of(path: Path) -> int:
-    for candidate in (path, *path.absolute().parents):
-        if candidate.exists():
-            return candidate.stat().st_dev
-    return -1
+    """Return the device of the path, or of the nearest folder above it that exists."""
+    absolute = path.absolute()
+    return next(candidate.stat().st_dev for candidate in (absolute, *absolute.parents) if candidate.exists())
 
 
 def require_safe(settings: Settings) -> None:
-    """Refuse to start on unsafe settings. Loopback under the development profile is the one allowed exception.
+    """Refuse to start on unsafe settings.
 
     Raises:
         SettingsError: names every problem.
     """
-    problems = problems_of(settings)
+    problems = check_settings(settings)
     if problems:
         raise SettingsError("refusing to start:\n" + "\n".join(f"  - {problem}" for problem in problems))
 
@@ -235,35 +273,55 @@ def render_documentation() -> str:
     lines = [
         "# Configuration",
         "",
-        "One TOML file, named by `--config` or `GATEWAY_CONFIG`; an environment variable `GATEWAY__SECTION__KEY` overrides `key` of `[section]`.",
-        "Unknown keys are refused. This page is generated from the settings (`python -m gateway.config`); a test fails when it is stale.",
+        "One TOML file, named by `--config` or `GATEWAY_CONFIG`; an environment variable `GATEWAY__SECTION__KEY` overrides `key` of `[section]`",
+        "(a list is separated by commas; a table can only be set in the file). Unknown keys are refused. Limits are ours: times in seconds, sizes in bytes.",
+        "",
+        "This page is generated from the settings (`python -m gateway.config > docs/configuration.md`); a test fails when it is stale.",
+        *_section_lines(Settings, ""),
     ]
-    lines += _section_lines(Settings, "")
     return "\n".join(lines) + "\n"
 
 
 def _section_lines(section: type[msgspec.Struct], name: str) -> list[str]:
     hints = get_type_hints(section, include_extras=True)
-    plain = [field for field in msgspec.structs.fields(section) if not _is_section(hints[field.name])]
-    lines = ["", f"## [{name}]" if name else "## Top level", "", (section.__doc__ or "").strip(), ""]
+    fields = msgspec.structs.fields(section)
+    lines = ["", f"## `[{name}]`" if name else "## Top level", "", (section.__doc__ or "").strip(), ""]
     lines += ["| setting | kind | default | meaning |", "|---|---|---|---|"]
-    lines += [_setting_line(field.name, hints[field.name], field.default) for field in plain]
-    for field in msgspec.structs.fields(section):
+    lines += [_setting_line(field.name, hints[field.name], field) for field in fields if not _is_section(hints[field.name])]
+    for field in fields:
         if _is_section(hints[field.name]):
             lines += _section_lines(hints[field.name], field.name)
     return lines
+
+
+def _setting_line(name: str, hint: object, field: msgspec.structs.FieldInfo) -> str:
+    meaning = next((meta.description for meta in get_args(hint)[1:] if isinstance(meta, Meta) and meta.description), "")
+    default = field.default if field.default is not msgspec.NODEFAULT else {}
+    return f"| `{name}` | {_kind_in_words(_plain(hint))} | {_default_in_toml(default)} | {meaning} |"
+
+
+def _kind_in_words(kind: Any) -> str:  # noqa: ANN401 - a type form has no narrower type
+    if get_origin(kind) is Literal:
+        return ", ".join(f"`{choice}`" for choice in get_args(kind))
+    words = {str: "text", int: "whole number", float: "number", bool: "true or false", tuple: "list of text", dict: "table of numbers"}
+    return words[get_origin(kind) or kind]
+
+
+def _default_in_toml(default: object) -> str:
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    if isinstance(default, str):
+        return f'`"{default}"`'
+    return "none" if default in ((), {}) else f"`{default}`"
 
 
 def _is_section(hint: object) -> bool:
     return isinstance(hint, type) and issubclass(hint, msgspec.Struct)
 
 
-def _setting_line(name: str, hint: object, default: object) -> str:
-    kind, *metas = get_args(hint)
-    words = ", ".join(f"`{choice}`" for choice in get_args(kind)) if get_origin(kind) is Literal else getattr(kind, "__name__", "list of text")
-    meaning = next((meta.description for meta in metas if isinstance(meta, Meta) and meta.description), "")
-    shown = '""' if default == "" else "[]" if default == () else str(default).lower() if isinstance(default, bool) else default
-    return f"| `{name}` | {words} | `{shown}` | {meaning} |"
+def _plain(hint: object) -> object:
+    """Return the type below Annotated."""
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
 
 
 if __name__ == "__main__":
