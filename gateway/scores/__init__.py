@@ -1,1 +1,14 @@
-""""""
+"""Published rule-based scores in plain Python: the fallback that works when nothing else does. No I/O, no numpy, no runtime.
+
+    SCORES["framingham_bmi"].compute({"age_years": 55, "sex": "male", ...}) -> ScoreResult(value=0.167...)
+
+A score answers under its own name, outcome and citation; it never fills the slot of the model it stands in for.
+"""
+
+from gateway.scores.framingham_bmi import FRAMINGHAM_BMI
+from gateway.scores.lab_reported_egfr import LAB_REPORTED_EGFR
+from gateway.scores.score import Score, ScoreInputs, ScoreRefused, ScoreResult
+
+SCORES = {score.name: score for score in (FRAMINGHAM_BMI, LAB_REPORTED_EGFR)}
+
+__all__ = ["SCORES", "Score", "ScoreInputs", "ScoreRefused", "ScoreResult"]
