@@ -8,5 +8,25 @@ fully compromised gateway writes down wrongly in the first place, and times, cou
 from gateway.audit.kms import KeyFailure, KeyFileKms, Kms, init_keys
 from gateway.audit.log import AuditLog, AuditLogError
 from gateway.audit.record import EventType, Outcome, Receipt, RecordDraft
+from gateway.audit.seal import PayloadUnreadable
+from gateway.audit.verify import LogReader, Problem, ProblemKind, StoredRecord, VerifyReport, verify_log
 
-__all__ = ["AuditLog", "AuditLogError", "EventType", "KeyFailure", "KeyFileKms", "Kms", "Outcome", "Receipt", "RecordDraft", "init_keys"]
+__all__ = [
+    "AuditLog",
+    "AuditLogError",
+    "EventType",
+    "KeyFailure",
+    "KeyFileKms",
+    "Kms",
+    "LogReader",
+    "Outcome",
+    "PayloadUnreadable",
+    "Problem",
+    "ProblemKind",
+    "Receipt",
+    "RecordDraft",
+    "StoredRecord",
+    "VerifyReport",
+    "init_keys",
+    "verify_log",
+]

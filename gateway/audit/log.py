@@ -8,7 +8,7 @@ import asyncio
 import secrets
 import socket
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -27,7 +27,8 @@ from gateway.store import Database, LogConnection, LogHead, StoreError, open_dat
 QUEUE_WAITERS_MAX = 1_024
 APPEND_TIMEOUT_S = 2.0  # rules: the wait for the audit is min(2 s, what is left of the deadline)
 CLOSE_TIMEOUT_S = 10.0
-LOG_NO = 1
+
+OpenStore = Callable[[Path], Database]
 
 
 class AuditLogError(Exception):
@@ -45,14 +46,18 @@ class AuditLog:
         self._writer.start()
 
     @classmethod
-    def open(cls, path: Path, kms: Kms, *, clock: Clock | None = None, node: str | None = None) -> Self:
+    def open(
+        cls, path: Path, kms: Kms, *, clock: Clock | None = None, node: str | None = None, open_store: OpenStore = open_database
+    ) -> Self:
         """Open or create the database and the log, verify its tail, mark what a dead process left open, start the writer.
+
+        `open_store` is the door to the database; tests hand in one that fails.
 
         Raises:
             AuditLogError: the place is unfit, the keys do not fit, or the stored log is broken.
         """
         try:
-            database = open_database(path)
+            database = open_store(path)
         except StoreError as error:
             raise AuditLogError(str(error)) from error
         boot = None
@@ -134,20 +139,20 @@ def _prepare(database: Database, kms: Kms, clock: Clock, node: str, boot_id: str
     """Bring log, keys and boot row into being, mark what was abandoned, and hand the connection to a writer."""
     connection = database.connect_log()
     try:
-        now = clock.now()
+        instant = Instant.of(clock)
+        now = instant.at
         connection.begin()
-        connection.create_head(f"log-{secrets.token_hex(8)}", now.isoformat(), LOG_NO)
+        connection.create_head(f"log-{secrets.token_hex(8)}", now.isoformat())
         create_keys(connection, kms, now)
         keyring = Keyring.load(connection, kms)
-        head = connection.load_head(LOG_NO)
+        head = connection.load_head()
         if head is None:
             raise TailBroken("the log has no head")
         verify_tail(connection, head)
         check_facts({"node": node})
         sealer = Sealer(keyring, connection, Origin(log_id=head.log_id, node=node, boot_id=boot_id))
-        instant = Instant(now, int(clock.monotonic() * 1e9))
         head = _mark_abandoned(connection, head, sealer, instant, boot_directory(database.path))
-        connection.insert_boot(boot_id, LOG_NO, node, now.isoformat(), head.size)
+        connection.insert_boot(boot_id, node, now.isoformat(), head.size)
         connection.commit()
     except BaseException:
         connection.close()
@@ -157,13 +162,13 @@ def _prepare(database: Database, kms: Kms, clock: Clock, node: str, boot_id: str
 
 def _mark_abandoned(connection: LogConnection, head: LogHead, sealer: Sealer, instant: Instant, boots: Path) -> LogHead:
     """Within the open transaction: write ABANDONED for every ACCESS of a dead process that has no end."""
-    dead = [boot for boot in connection.load_boots(LOG_NO) if not is_alive(boots, boot.boot_id)]
+    dead = [boot for boot in connection.load_boots() if not is_alive(boots, boot.boot_id)]
     if not dead:
         return head
-    headers = connection.load_headers(LOG_NO, min(boot.scan_from for boot in dead))
+    headers = connection.load_headers(min(boot.scan_from for boot in dead))
     rids = RidMaker()
     sealed = [
-        sealer.seal_abandoned(fields, rids.make(instant.at), tuple(connection.load_tokens(LOG_NO, index)), instant)
+        sealer.seal_abandoned(fields, rids.make(instant.at), tuple(connection.load_tokens(index)), instant)
         for index, fields in find_abandoned(headers, frozenset(boot.boot_id for boot in dead))
     ]
     if sealed:

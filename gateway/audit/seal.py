@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
+from typing import Self
 
 import msgspec
 import orjson
@@ -17,6 +18,7 @@ from gateway.audit.keys import HeldKey, Keyring
 from gateway.audit.kms import KEY_BYTES, NONCE_BYTES, KeyFailure
 from gateway.audit.merkle import hash_leaf
 from gateway.audit.record import ALGORITHM, FORMAT_VERSION, EventType, Outcome, RecordDraft, encode_header
+from gateway.clock import Clock
 from gateway.store import LogConnection
 
 BOUND_FIELDS = ("alg", "kid_patient", "kid_period", "kid_ring", "log_id", "rid", "tenant", "type", "v")  # sorted
@@ -36,11 +38,14 @@ class Instant(msgspec.Struct, frozen=True):
 
     at: dt.datetime
     mono_ns: int
+    recorded: str  # `at` as text, microseconds
+    month: str  # YYYY-MM
 
-    @property
-    def month(self) -> str:
-        """Return the calendar month, YYYY-MM."""
-        return f"{self.at.year:04d}-{self.at.month:02d}"
+    @classmethod
+    def of(cls, clock: Clock) -> Self:
+        """Return the clock's instant, as one batch of records carries it."""
+        at = clock.now()
+        return cls(at, int(clock.monotonic() * 1e9), at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), f"{at.year:04d}-{at.month:02d}")
 
 
 class SealedRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,7 +128,7 @@ def seal_fields(
         log_id=origin.log_id,
         node=origin.node,
         boot_id=origin.boot_id,
-        recorded=instant.at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        recorded=instant.recorded,
         mono_ns=str(instant.mono_ns),
         kid_ring=patient_key.kid_ring,
         kid_patient=patient_key.kid,

@@ -31,18 +31,18 @@ def append_sealed(connection: LogConnection, head: LogHead, sealed: Sequence[Sea
         head = reload_head(connection, head)
         grown, nodes = grow(head, sealed)
         connection.move_head(head.size, grown)
-    log_no, first = head.log_no, head.size
-    connection.insert_records([(log_no, first + i, record.leaf_hash, record.header) for i, record in enumerate(sealed)])
-    connection.insert_payloads([(log_no, first + i, record.payload) for i, record in enumerate(sealed)])
-    connection.insert_tokens([(token, log_no, first + i) for i, record in enumerate(sealed) for token in record.tokens])
+    first = head.size
+    connection.insert_records([(first + i, record.leaf_hash, record.header) for i, record in enumerate(sealed)])
+    connection.insert_payloads([(first + i, record.payload) for i, record in enumerate(sealed)])
+    connection.insert_tokens([(token, first + i) for i, record in enumerate(sealed) for token in record.tokens])
     connection.insert_nodes(nodes)
     return grown, first
 
 
-def grow(head: LogHead, sealed: Sequence[SealedRecord]) -> tuple[LogHead, list[tuple[int, int, int, bytes]]]:
+def grow(head: LogHead, sealed: Sequence[SealedRecord]) -> tuple[LogHead, list[tuple[int, int, bytes]]]:
     """Return the head after a batch and the completed subtrees as rows. Pure."""
     tree = CompactRange.from_bytes(head.size, head.peaks)
-    nodes = [(head.log_no, node.level, node.position, node.hash) for record in sealed for node in tree.append(record.leaf_hash)]
+    nodes = [(node.level, node.position, node.hash) for record in sealed for node in tree.append(record.leaf_hash)]
     return msgspec.structs.replace(head, size=tree.size, root=tree.root(), peaks=tree.peaks_bytes()), nodes
 
 
@@ -52,20 +52,20 @@ def reload_head(connection: LogConnection, seen: LogHead) -> LogHead:
     Raises:
         LogRolledBack: it is not.
     """
-    head = connection.load_head(seen.log_no)
+    head = connection.load_head()
     if head is None or head.log_id != seen.log_id or head.size < seen.size or (head.size == seen.size and head.root != seen.root):
         raise LogRolledBack("the stored log is older than the one this process wrote to")
     return head
 
 
-def tree_at(connection: LogConnection, log_no: int, size: int) -> CompactRange:
+def tree_at(connection: LogConnection, size: int) -> CompactRange:
     """Rebuild the tree of the first `size` leaves from stored subtrees and at most 255 leaf hashes.
 
     Raises:
         TailBroken: rows are missing.
     """
     parts = [
-        connection.load_nodes(log_no, level, start, stop) if level else connection.load_leaf_hashes(log_no, start, stop)
+        connection.load_nodes(level, start, stop) if level else connection.load_leaf_hashes(start, stop)
         for level, start, stop in split_by_tiles(size)
     ]
     try:
@@ -80,13 +80,13 @@ def verify_tail(connection: LogConnection, head: LogHead, seen: LogHead | None =
     Raises:
         TailBroken: they do not, or there are records beyond the head.
     """
-    tree = tree_at(connection, head.log_no, head.size)
+    tree = tree_at(connection, head.size)
     if tree.root() != head.root or tree.peaks_bytes() != head.peaks:
         raise TailBroken("the stored records do not lead to the stored head")
-    for row in connection.load_records(head.log_no, head.size - head.size % 256):
+    for row in connection.load_records(head.size - head.size % 256):
         if row.index >= head.size:
             raise TailBroken("there are records beyond the head")
         if hash_leaf(row.header) != row.leaf_hash:
             raise TailBroken(f"record {row.index} was changed")
-    if seen is not None and tree_at(connection, head.log_no, seen.size).root() != seen.root:
+    if seen is not None and tree_at(connection, seen.size).root() != seen.root:
         raise LogRolledBack("the stored log does not continue the one this process wrote to")

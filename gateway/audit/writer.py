@@ -123,7 +123,7 @@ class Writer:
 
     def _commit(self, batch: Sequence[Waiter]) -> list[Waiter]:
         """Write a batch in one transaction; return the waiters whose callers are to be woken."""
-        instant = Instant(self._clock.now(), int(self._clock.monotonic() * 1e9))
+        instant = Instant.of(self._clock)
         self._connection.begin()
         sealed: list[SealedRecord] = []
         places: list[_Place] = []
@@ -244,7 +244,7 @@ class Writer:
         if doubt is None or self.head.size <= doubt.first:
             return
         hashes = [record.leaf_hash for record in doubt.sealed]
-        if self._connection.load_leaf_hashes(self.head.log_no, doubt.first, doubt.first + len(hashes)) != hashes:
+        if self._connection.load_leaf_hashes(doubt.first, doubt.first + len(hashes)) != hashes:
             return
         for place in doubt.places:
             if not place.marked:

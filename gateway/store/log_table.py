@@ -15,7 +15,6 @@ ROOT_OF_NOTHING = bytes.fromhex("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934
 class LogHead(msgspec.Struct, frozen=True, kw_only=True):
     """The head of one log: how many leaves, their tree head, and the peaks from which it grows."""
 
-    log_no: int
     log_id: str
     size: int
     root: bytes
@@ -66,6 +65,10 @@ class LogConnection:
         """Start a transaction that holds the write lock from the first moment."""
         self._execute("BEGIN IMMEDIATE")
 
+    def begin_read(self) -> None:
+        """Start a transaction that sees the log as it is at the first read, whatever is appended meanwhile."""
+        self._execute("BEGIN")
+
     def commit(self) -> None:
         """Make the transaction durable: returns after the sync of the write-ahead log."""
         self._execute("COMMIT")
@@ -85,98 +88,100 @@ class LogConnection:
 
     # -- head ---------------------------------------------------------------------------------------------------------
 
-    def load_head(self, log_no: int = 1) -> LogHead | None:
+    def load_head(self) -> LogHead | None:
         """Return the head, or None where the log was not created."""
-        row = self._execute("SELECT log_no, log_id, size, root, peaks FROM log_head WHERE log_no = ?", (log_no,)).fetchone()
-        return LogHead(log_no=row[0], log_id=row[1], size=row[2], root=row[3], peaks=row[4]) if row else None
+        row = self._execute("SELECT log_id, size, root, peaks FROM log_head WHERE log_no = 1").fetchone()
+        return LogHead(log_id=row[0], size=row[1], root=row[2], peaks=row[3]) if row else None
 
-    def create_head(self, log_id: str, created_at: str, log_no: int = 1) -> None:
+    def create_head(self, log_id: str, created_at: str) -> None:
         """Create an empty log unless it exists."""
         self._execute(
-            "INSERT INTO log_head (log_no, log_id, size, root, peaks, created_at) VALUES (?, ?, 0, ?, x'', ?) ON CONFLICT DO NOTHING",
-            (log_no, log_id, ROOT_OF_NOTHING, created_at),
+            "INSERT INTO log_head (log_no, log_id, size, root, peaks, created_at) VALUES (1, ?, 0, ?, x'', ?) ON CONFLICT DO NOTHING",
+            (log_id, ROOT_OF_NOTHING, created_at),
         )
 
     def move_head(self, old_size: int, head: LogHead) -> bool:
         """Move the head forward if it still stands at `old_size`; tell whether it did."""
         cursor = self._execute(
-            "UPDATE log_head SET size = ?, root = ?, peaks = ? WHERE log_no = ? AND size = ?",
-            (head.size, head.root, head.peaks, head.log_no, old_size),
+            "UPDATE log_head SET size = ?, root = ?, peaks = ? WHERE log_no = 1 AND size = ?",
+            (head.size, head.root, head.peaks, old_size),
         )
         return cursor.rowcount == 1
 
     # -- records ------------------------------------------------------------------------------------------------------
 
-    def insert_records(self, rows: Sequence[tuple[int, int, bytes, bytes]]) -> None:
-        """Insert (log_no, index, leaf hash, header) of a batch."""
-        self._insert("log_record", "log_no, idx, leaf_hash, header", rows)
+    def insert_records(self, rows: Sequence[tuple[int, bytes, bytes]]) -> None:
+        """Insert (index, leaf hash, header) of a batch."""
+        self._insert("log_record", "idx, leaf_hash, header", rows)
 
-    def insert_payloads(self, rows: Sequence[tuple[int, int, bytes]]) -> None:
-        """Insert (log_no, index, payload) of a batch."""
-        self._insert("log_payload", "log_no, idx, payload", rows)
+    def insert_payloads(self, rows: Sequence[tuple[int, bytes]]) -> None:
+        """Insert (index, payload) of a batch."""
+        self._insert("log_payload", "idx, payload", rows)
 
-    def insert_tokens(self, rows: Sequence[tuple[bytes, int, int]]) -> None:
-        """Insert (token, log_no, index) of a batch."""
-        self._insert("log_token", "token, log_no, idx", rows)
+    def insert_tokens(self, rows: Sequence[tuple[bytes, int]]) -> None:
+        """Insert (token, index) of a batch."""
+        self._insert("log_token", "token, idx", rows)
 
-    def insert_nodes(self, rows: Sequence[tuple[int, int, int, bytes]]) -> None:
-        """Insert (log_no, level, position, hash) of completed subtrees."""
-        self._insert("log_node", "log_no, level, position, hash", rows)
+    def insert_nodes(self, rows: Sequence[tuple[int, int, bytes]]) -> None:
+        """Insert (level, position, hash) of completed subtrees."""
+        self._insert("log_node", "level, position, hash", rows)
 
     def _insert(self, table: str, columns: str, rows: Sequence[tuple[object, ...]]) -> None:
         if rows:
             values = [value for row in rows for value in row]
             self._execute(_insert_many(table, columns, len(rows[0]), len(rows)), values)
 
-    def load_records(self, log_no: int, start: int = 0, stop: int | None = None) -> Iterator[LogRow]:
+    def load_records(self, start: int = 0, stop: int | None = None) -> Iterator[LogRow]:
         """Yield the records with start <= index < stop in order of index, with what is stored, checked by nobody."""
         cursor = self._execute(
             "SELECT r.idx, r.leaf_hash, r.header, p.payload FROM log_record r"
-            " LEFT JOIN log_payload p ON p.log_no = r.log_no AND p.idx = r.idx"
-            " WHERE r.log_no = ? AND r.idx >= ? AND r.idx < ? ORDER BY r.idx",
-            (log_no, start, stop if stop is not None else 2**62),
+            " LEFT JOIN log_payload p ON p.idx = r.idx"
+            " WHERE r.idx >= ? AND r.idx < ? ORDER BY r.idx",
+            (start, stop if stop is not None else 2**62),
         )
         return (LogRow(*row) for row in cursor)
 
-    def load_headers(self, log_no: int, start: int) -> Iterator[tuple[int, bytes]]:
+    def load_headers(self, start: int) -> Iterator[tuple[int, bytes]]:
         """Yield (index, header) from `start` on."""
-        return iter(self._execute("SELECT idx, header FROM log_record WHERE log_no = ? AND idx >= ? ORDER BY idx", (log_no, start)))
+        return iter(self._execute("SELECT idx, header FROM log_record WHERE idx >= ? ORDER BY idx", (start,)))
 
-    def load_leaf_hashes(self, log_no: int, start: int, stop: int) -> list[bytes]:
+    def load_leaf_hashes(self, start: int, stop: int) -> list[bytes]:
         """Return the leaf hashes with start <= index < stop."""
         rows = self._execute(
-            "SELECT leaf_hash FROM log_record WHERE log_no = ? AND idx >= ? AND idx < ? ORDER BY idx", (log_no, start, stop)
+            "SELECT leaf_hash FROM log_record WHERE idx >= ? AND idx < ? ORDER BY idx", (start, stop)
         )
         return [row[0] for row in rows]
 
-    def load_nodes(self, log_no: int, level: int, start: int, stop: int) -> list[bytes]:
+    def load_nodes(self, level: int, start: int, stop: int) -> list[bytes]:
         """Return the hashes of completed subtrees of 2^level leaves with start <= position < stop."""
         rows = self._execute(
-            "SELECT hash FROM log_node WHERE log_no = ? AND level = ? AND position >= ? AND position < ? ORDER BY position",
-            (log_no, level, start, stop),
+            "SELECT hash FROM log_node WHERE level = ? AND position >= ? AND position < ? ORDER BY position",
+            (level, start, stop),
         )
         return [row[0] for row in rows]
 
-    def load_tokens(self, log_no: int, index: int) -> list[bytes]:
-        """Return the search tokens of one record."""
-        return [row[0] for row in self._execute("SELECT token FROM log_token WHERE log_no = ? AND idx = ?", (log_no, index))]
+    def load_all_nodes(self) -> dict[tuple[int, int], bytes]:
+        """Return every completed subtree hash by (level, position): one for 256 records."""
+        return {(level, position): value for level, position, value in self._execute("SELECT level, position, hash FROM log_node")}
 
-    def count_strays(self, log_no: int) -> int:
+    def load_tokens(self, index: int) -> list[bytes]:
+        """Return the search tokens of one record."""
+        return [row[0] for row in self._execute("SELECT token FROM log_token WHERE idx = ?", (index,))]
+
+    def count_strays(self) -> int:
         """Count payloads that belong to no record."""
         row = self._execute(
-            "SELECT count(*) FROM log_payload p WHERE p.log_no = ?"
-            " AND NOT EXISTS (SELECT 1 FROM log_record r WHERE r.log_no = p.log_no AND r.idx = p.idx)",
-            (log_no,),
+            "SELECT count(*) FROM log_payload p WHERE NOT EXISTS (SELECT 1 FROM log_record r WHERE r.idx = p.idx)"
         ).fetchone()
         return int(row[0])
 
     # -- boots --------------------------------------------------------------------------------------------------------
 
-    def insert_boot(self, boot_id: str, log_no: int, node: str, started_at: str, scan_from: int) -> None:
+    def insert_boot(self, boot_id: str, node: str, started_at: str, scan_from: int) -> None:
         """Note that a process opened the log."""
         self._execute(
-            "INSERT INTO log_boot (boot_id, log_no, node, started_at, scan_from) VALUES (?, ?, ?, ?, ?)",
-            (boot_id, log_no, node, started_at, scan_from),
+            "INSERT INTO log_boot (boot_id, node, started_at, scan_from) VALUES (?, ?, ?, ?)",
+            (boot_id, node, started_at, scan_from),
         )
 
     def move_boot(self, boot_id: str, scan_from: int) -> None:
@@ -191,9 +196,9 @@ class LogConnection:
         """Note that a process closed the log, or that its open ends were dealt with."""
         self._execute("DELETE FROM log_boot WHERE boot_id = ?", (boot_id,))
 
-    def load_boots(self, log_no: int) -> list[BootRow]:
+    def load_boots(self) -> list[BootRow]:
         """Return the processes that opened the log and did not close it."""
-        return [BootRow(*row) for row in self._execute("SELECT boot_id, scan_from FROM log_boot WHERE log_no = ?", (log_no,))]
+        return [BootRow(*row) for row in self._execute("SELECT boot_id, scan_from FROM log_boot")]
 
     # -- keys ---------------------------------------------------------------------------------------------------------
 

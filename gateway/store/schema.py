@@ -10,10 +10,12 @@ import sqlalchemy as sa
 
 metadata = sa.MetaData()
 
+_INDEX = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite: the row id itself, so the table needs no second tree
+
 log_head = sa.Table(
     "log_head",
     metadata,
-    sa.Column("log_no", sa.Integer, primary_key=True),
+    sa.Column("log_no", sa.Integer, primary_key=True),  # always 1: one database holds one log
     sa.Column("log_id", sa.Text, nullable=False, unique=True),
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("root", sa.LargeBinary, nullable=False),  # RFC 6962 tree head of `size` leaves
@@ -25,8 +27,7 @@ log_head = sa.Table(
 log_record = sa.Table(
     "log_record",
     metadata,
-    sa.Column("log_no", sa.Integer, primary_key=True),
-    sa.Column("idx", sa.BigInteger, primary_key=True),
+    sa.Column("idx", _INDEX, primary_key=True, autoincrement=False),
     sa.Column("leaf_hash", sa.LargeBinary, nullable=False),
     sa.Column("header", sa.LargeBinary, nullable=False),
 )
@@ -34,15 +35,13 @@ log_record = sa.Table(
 log_payload = sa.Table(
     "log_payload",
     metadata,
-    sa.Column("log_no", sa.Integer, primary_key=True),
-    sa.Column("idx", sa.BigInteger, primary_key=True),
+    sa.Column("idx", _INDEX, primary_key=True, autoincrement=False),
     sa.Column("payload", sa.LargeBinary, nullable=False),
 )
 
 log_node = sa.Table(
     "log_node",
     metadata,
-    sa.Column("log_no", sa.Integer, primary_key=True),
     sa.Column("level", sa.Integer, primary_key=True),
     sa.Column("position", sa.BigInteger, primary_key=True),
     sa.Column("hash", sa.LargeBinary, nullable=False),
@@ -53,7 +52,6 @@ log_token = sa.Table(
     "log_token",
     metadata,
     sa.Column("token", sa.LargeBinary, primary_key=True),
-    sa.Column("log_no", sa.Integer, primary_key=True),
     sa.Column("idx", sa.BigInteger, primary_key=True),
     sqlite_with_rowid=False,
 )
@@ -62,7 +60,6 @@ log_boot = sa.Table(
     "log_boot",
     metadata,
     sa.Column("boot_id", sa.Text, primary_key=True),
-    sa.Column("log_no", sa.Integer, nullable=False),
     sa.Column("node", sa.Text, nullable=False),
     sa.Column("started_at", sa.Text, nullable=False),
     sa.Column("scan_from", sa.BigInteger, nullable=False),  # no ACCESS of this boot below this index lacks its end
@@ -72,8 +69,7 @@ log_boot = sa.Table(
 log_checkpoint = sa.Table(
     "log_checkpoint",
     metadata,
-    sa.Column("log_no", sa.Integer, primary_key=True),
-    sa.Column("size", sa.BigInteger, primary_key=True),
+    sa.Column("size", _INDEX, primary_key=True, autoincrement=False),
     sa.Column("note", sa.LargeBinary, nullable=False),  # C2SP tlog-checkpoint, signed
     sa.Column("created_at", sa.Text, nullable=False),
 )

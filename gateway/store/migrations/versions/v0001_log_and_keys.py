@@ -11,6 +11,8 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+_INDEX = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
 
 def upgrade() -> None:
     """Apply this step."""
@@ -34,20 +36,17 @@ def _create_log() -> None:
     )
     op.create_table(
         "log_record",
-        sa.Column("log_no", sa.Integer, primary_key=True),
-        sa.Column("idx", sa.BigInteger, primary_key=True),
+        sa.Column("idx", _INDEX, primary_key=True, autoincrement=False),
         sa.Column("leaf_hash", sa.LargeBinary, nullable=False),
         sa.Column("header", sa.LargeBinary, nullable=False),
     )
     op.create_table(
         "log_payload",
-        sa.Column("log_no", sa.Integer, primary_key=True),
-        sa.Column("idx", sa.BigInteger, primary_key=True),
+        sa.Column("idx", _INDEX, primary_key=True, autoincrement=False),
         sa.Column("payload", sa.LargeBinary, nullable=False),
     )
     op.create_table(
         "log_node",
-        sa.Column("log_no", sa.Integer, primary_key=True),
         sa.Column("level", sa.Integer, primary_key=True),
         sa.Column("position", sa.BigInteger, primary_key=True),
         sa.Column("hash", sa.LargeBinary, nullable=False),
@@ -59,14 +58,12 @@ def _create_side_tables() -> None:
     op.create_table(
         "log_token",
         sa.Column("token", sa.LargeBinary, primary_key=True),
-        sa.Column("log_no", sa.Integer, primary_key=True),
         sa.Column("idx", sa.BigInteger, primary_key=True),
         sqlite_with_rowid=False,
     )
     op.create_table(
         "log_boot",
         sa.Column("boot_id", sa.Text, primary_key=True),
-        sa.Column("log_no", sa.Integer, nullable=False),
         sa.Column("node", sa.Text, nullable=False),
         sa.Column("started_at", sa.Text, nullable=False),
         sa.Column("scan_from", sa.BigInteger, nullable=False),
@@ -74,8 +71,7 @@ def _create_side_tables() -> None:
     )
     op.create_table(
         "log_checkpoint",
-        sa.Column("log_no", sa.Integer, primary_key=True),
-        sa.Column("size", sa.BigInteger, primary_key=True),
+        sa.Column("size", _INDEX, primary_key=True, autoincrement=False),
         sa.Column("note", sa.LargeBinary, nullable=False),
         sa.Column("created_at", sa.Text, nullable=False),
     )
