@@ -6,7 +6,10 @@ from gateway.fhir.bundle import PageError, PageProblem
 
 
 class Capability(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of a CapabilityStatement that decide how we ask."""
+    """The parts of a CapabilityStatement that decide how we ask.
+
+    `batch`: worth trying. HAPI takes batches and lists only `transaction`, which goes to the same address.
+    """
 
     fhir_version: str = ""
     software: str = ""
@@ -57,7 +60,7 @@ def decode_capability(body: bytes) -> Capability:
     return Capability(
         fhir_version=statement.fhir_version,
         software=statement.software.name,
-        batch=any(interaction.code == "batch" for rest in servers for interaction in rest.interaction),
+        batch=any(interaction.code in {"batch", "transaction"} for rest in servers for interaction in rest.interaction),
         search_parameters={
             resource.type: frozenset(parameter.name for parameter in resource.search_param) for rest in servers for resource in rest.resource
         },

@@ -29,12 +29,13 @@ from gateway.fhir.knowledge import DEFAULT_PAGE_MAX, DEFAULT_PAGE_MIN, SourceKno
 from gateway.fhir.limits import FhirLimits, SourcePolicy
 from gateway.fhir.plan import FetchPlan, Search
 from gateway.fhir.quiet import silence_http_loggers
-from gateway.fhir.transport import AiohttpTransport
+from gateway.fhir.transport import open_http_client
 
 # A search refused with one of these may be answered in another form: a parameter is not known, or the address is too long.
 _REFUSED_FORM = frozenset({400, 414, 422, 501})
 _GONE = frozenset({404, 410})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,64}")
+_ADDRESSES_MAX = 1000
 _PROOF_TIME_SHARE = 3.0  # a batch is tried out only when this many times the pull's own duration is left
 
 
@@ -60,12 +61,15 @@ class FhirClient:
         self._limits = limits
         self._clock = clock
         self._policy = policy or SourcePolicy()
-        self._client = _http_client(limits, self._policy, auth, tls)
-        self._exchange = Exchange(self._client, limits, clock, randomness or random.SystemRandom())
+        self._client = open_http_client(limits, auth, tls)
+        self._exchange = Exchange(
+            self._client, limits, clock, randomness or random.SystemRandom(), compression=self._policy.compression
+        )
         self._known = SourceKnowledge(clock, limits, self._policy)
         self._breaker = CircuitBreaker(clock, failures_max=limits.breaker_failures, open_s=limits.breaker_open_s)
         self._bulkhead = asyncio.Semaphore(limits.pulls_at_once_max)
         self._proving = asyncio.Lock()
+        self._addresses: dict[tuple[Search, bool], str] = {}
         self._capability_task: asyncio.Task[None] | None = None
 
     @property
@@ -232,10 +236,15 @@ class FhirClient:
         return decode_page(await self._exchange.get(self._base.absolute(address), pull.budget))
 
     def _address(self, search: Search, patient_id: str, *, total: bool) -> str:
-        parameters = [("patient", patient_id), *search.parameters, ("_count", str(self._limits.page_entries))]
-        if total:
-            parameters.append(("_total", "accurate"))
-        return self._base.search(search.resource_type, parameters)
+        """Return the search's address. Plans are few and long-lived: everything but the patient is put together once."""
+        key = (search, total)
+        address = self._addresses.get(key)
+        if address is None:
+            parameters = [*search.parameters, ("_count", str(self._limits.page_entries)), *([("_total", "accurate")] if total else [])]
+            address = self._base.search(search.resource_type, parameters)
+            if len(self._addresses) < _ADDRESSES_MAX:
+                self._addresses[key] = address
+        return f"{address}&patient={check_id(patient_id)}"
 
     # --- batch --------------------------------------------------------------------------------------------------------------------
 
@@ -341,20 +350,6 @@ class _Pull:
             *(haul.part() for haul in self.hauls),
         )
         return FetchedRecord(patient_id=self.patient_id, parts=parts, base_url=base_url)
-
-
-def _http_client(limits: FhirLimits, policy: SourcePolicy, auth: httpx.Auth | None, tls: ssl.SSLContext | None) -> httpx.AsyncClient:
-    transport = AiohttpTransport(
-        body_bytes_max=limits.body_bytes_max, inflate_ratio_max=limits.inflate_ratio_max, connections_max=limits.connections_max, tls=tls
-    )
-    headers = {
-        "Accept": "application/fhir+json",
-        "Accept-Encoding": "gzip" if policy.compression else "identity",
-        # Fresh results: HAPI answers an identical search from a cache for 60 s. Never `no-store`: there it truncates (real-servers.md 1).
-        "Cache-Control": "no-cache",
-        "User-Agent": "clinical-inference-gateway",
-    }
-    return httpx.AsyncClient(transport=transport, headers=headers, auth=auth, follow_redirects=False, trust_env=False)
 
 
 def _patient_error(error: UnfetchedError) -> GatewayError:

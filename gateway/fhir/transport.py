@@ -15,6 +15,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from gateway.fhir.inflate import BodyRefused, BoundedBody
+from gateway.fhir.limits import FhirLimits
 
 _LINE_BYTES_MAX = 16 * 1024
 _TIMEOUT_UNSET = aiohttp.ClientTimeout()
@@ -103,3 +104,34 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             if len(self._timeouts) < 64:  # callers use few different ones; a stream of others must not fill the memory
                 self._timeouts[key] = timeout
         return timeout
+
+
+class _NoCookies(httpx.Cookies):
+    """Keeps nothing: a cookie would tie one patient's request to the next."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        """Leave the response's cookies where they are."""
+
+
+class _CookielessClient(httpx.AsyncClient):
+    """httpx's client without a memory."""
+
+    @property
+    def cookies(self) -> httpx.Cookies:
+        """An empty jar that stays empty."""
+        return _NO_COOKIES
+
+    @cookies.setter
+    def cookies(self, cookies: object) -> None:
+        """Ignore what is given."""
+
+
+_NO_COOKIES = _NoCookies()
+
+
+def open_http_client(limits: FhirLimits, auth: httpx.Auth | None, tls: ssl.SSLContext | None) -> httpx.AsyncClient:
+    """Return an httpx client over this transport: no redirects, no environment, no cookies, every body bounded."""
+    transport = AiohttpTransport(
+        body_bytes_max=limits.body_bytes_max, inflate_ratio_max=limits.inflate_ratio_max, connections_max=limits.connections_max, tls=tls
+    )
+    return _CookielessClient(transport=transport, auth=auth, follow_redirects=False, trust_env=False)

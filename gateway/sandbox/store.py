@@ -6,6 +6,7 @@ Pure.
 
 import calendar
 import datetime as dt
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -30,6 +31,7 @@ _DATES = {
     "MedicationRequest": ("authoredOn",),
 }
 _PREFIXES = frozenset({"eq", "ge", "gt", "le", "lt", "ne", "sa", "eb"})
+_DATE = re.compile(r"[0-9]{4}(-[0-9]{2}){0,2}")
 _FIRST = dt.datetime.min.replace(tzinfo=dt.UTC)
 _LAST = dt.datetime.max.replace(tzinfo=dt.UTC)
 
@@ -198,6 +200,8 @@ def parse_span(text: str) -> Span:
         if "T" in text:
             at = dt.datetime.fromisoformat(text)
             return (at, at) if at.tzinfo else (at.replace(tzinfo=dt.UTC), at.replace(tzinfo=dt.UTC))
+        if not _DATE.fullmatch(text):
+            raise SearchError("a date is not readable")
         numbers = [int(part) for part in text.split("-")]
         year, month, day = numbers[0], numbers[1] if len(numbers) > 1 else None, numbers[2] if len(numbers) > 2 else None
         first = dt.datetime(year, month or 1, day or 1, tzinfo=dt.UTC)
