@@ -61,6 +61,11 @@ class LogConnection:
         self._connection = connection
         self._execute = connection.execute
 
+    @property
+    def raw(self) -> sqlite3.Connection:
+        """Return the driver's connection, for who wraps it."""
+        return self._connection
+
     def begin(self) -> None:
         """Start a transaction that holds the write lock from the first moment."""
         self._execute("BEGIN IMMEDIATE")
