@@ -4,6 +4,8 @@ The type is looked at first, so that resources nobody reads cost nothing. Elemen
 modifierExtension ...) are the exception: with one of them unreadable the resource as a whole is not used.
 """
 
+from typing import get_origin
+
 import msgspec
 
 from gateway.record.resource import READ_TYPES, Resource
@@ -102,7 +104,7 @@ def _salvage_element(value: object, wanted: object) -> tuple[object | None, bool
     try:
         return msgspec.convert(value, wanted), True
     except msgspec.ValidationError:
-        if not isinstance(value, list):
+        if not isinstance(value, list) or get_origin(wanted) is not tuple:
             return None, False
     items: list[object] = []
     for item in value:
