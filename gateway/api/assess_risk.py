@@ -10,7 +10,7 @@ from gateway.clock import Deadline
 from gateway.errors import BadRequest, ErrorCode
 from gateway.fhir.group import FetchedRecord
 from gateway.identity import Caller
-from gateway.record.read import read_bundle
+from gateway.record.bundle import read_bundle
 from gateway.record.strict_json import check_json
 from gateway.results.answer import AssessmentAnswer
 from gateway.results.bundle import render_bundle

@@ -94,7 +94,8 @@ class Audited:
     async def _refuse(self, exchange: Exchange, caller: Caller | None, error: GatewayError) -> Answer:
         _log.warning("refused", operation=self.operation, code=error.code.value, status=error.http_status, detail=error.detail)
         try:
-            await self._edge.refusals.refused(self.operation, caller, exchange.request_id, error)
+            if not error.recorded:
+                await self._edge.refusals.refused(self.operation, caller, exchange.request_id, error)
         except Unavailable as unavailable:  # the refusal itself could not be recorded: that is the graver news
             error = unavailable
         headers = {"retry-after": str(error.retry_after_s)} if error.retry_after_s is not None else {}

@@ -4,8 +4,9 @@ Open the audit entry, pull the record, judge it, run the models, render the answ
 before its RESULT is durable; nothing is read before its ACCESS is.
 """
 
+import contextlib
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import msgspec
 
@@ -14,13 +15,12 @@ from gateway.assessment.compute import compute_answers, required_models
 from gateway.assessment.ports import AuditTrail, ModelRuntime, RecordSource, ReleasedModel
 from gateway.assessment.request import AssessmentRequest
 from gateway.clock import Clock
-from gateway.errors import BadRequest, ErrorCode, NotAllowed, PreconditionFailed
+from gateway.errors import BadRequest, ErrorCode, GatewayError, NotAllowed, PreconditionFailed
 from gateway.features.plan import compile_plan
 from gateway.fhir.group import FetchedRecord
 from gateway.fhir.plan import FetchPlan
 from gateway.identity import Permission
-from gateway.record.as_of import hide_later
-from gateway.record.read import build_record
+from gateway.record import build_record, hide_later
 from gateway.results.answer import AssessmentAnswer
 from gateway.terminology import Terminology
 
@@ -39,6 +39,7 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     audit: AuditTrail
     clock: Clock
     new_id: Callable[[], str]
+    audit_wait_s_max: float = 2.0
     source: RecordSource | None = None
 
 
@@ -57,27 +58,39 @@ async def assess(request: AssessmentRequest, gateway: Gateway, render: Render) -
         gateway.errors.GatewayError: the request is not allowed, the Patient could not be had, or the audit record is not durable.
     """
     as_of, retrospective = resolve_as_of(request, gateway.clock.now())
-    releases = select_releases(request, gateway)
-    entry = AuditEntry(request, gateway, as_of)
-    if request.pulls:
-        await entry.open()
-    fetched = await fetch_record(request, gateway, plan_for(request, gateway, releases))
-    record = hide_later(build_record(fetched, gateway.terminology), as_of)
-    answers = compute_answers(record, releases, gateway.runtime, gateway.terminology, as_of=as_of, setting=request.setting)
-    answer = AssessmentAnswer(
-        assessment_id=gateway.new_id(),
-        patient_id=request.patient_id,
-        base_url=record.base_url,
-        as_of=as_of,
-        answered_at=gateway.clock.now(),
-        retrospective=retrospective,
-        answers=tuple(found for found in answers if not request.models or found.manifest.name in request.models),
-        dropped=record.dropped,
-        request_id=request.request_id,
-    )
-    body = render(answer)
-    receipt = await entry.close(answer, body)
+    async with audited(request, gateway, as_of) as entry:
+        releases = select_releases(request, gateway)
+        if request.pulls:
+            await entry.open()
+        fetched = await fetch_record(request, gateway, plan_for(request, gateway, releases))
+        record = hide_later(build_record(fetched, gateway.terminology), as_of)
+        answers = compute_answers(record, releases, gateway.runtime, gateway.terminology, as_of=as_of, setting=request.setting)
+        answer = AssessmentAnswer(
+            assessment_id=gateway.new_id(),
+            patient_id=request.patient_id,
+            base_url=record.base_url,
+            as_of=as_of,
+            answered_at=gateway.clock.now(),
+            retrospective=retrospective,
+            answers=tuple(found for found in answers if not request.models or found.manifest.name in request.models),
+            dropped=record.dropped,
+            request_id=request.request_id,
+        )
+        body = render(answer)
+        receipt = await entry.close(answer, body)
     return Assessed(answer=answer, body=body, receipt=receipt)
+
+
+@contextlib.asynccontextmanager
+async def audited(request: AssessmentRequest, gateway: Gateway, as_of: dt.datetime) -> AsyncIterator[AuditEntry]:
+    """Give an audit entry; when the work ends in an error, the entry says so before the error goes on."""
+    entry = AuditEntry(request, gateway.audit, as_of, wait_s_max=gateway.audit_wait_s_max)
+    try:
+        yield entry
+    except GatewayError as error:
+        if error.code is not ErrorCode.AUDIT_UNAVAILABLE:
+            await entry.refuse(error)
+        raise
 
 
 def resolve_as_of(request: AssessmentRequest, now: dt.datetime) -> tuple[dt.datetime, bool]:

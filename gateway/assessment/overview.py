@@ -7,6 +7,10 @@ absence rule, a current medication. Models may read the same record with other r
 import datetime as dt
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
+from gateway.assessment.assess import Gateway, audited, fetch_record, resolve_as_of
+from gateway.assessment.request import AssessmentRequest
 from gateway.features.context import ExtractionContext
 from gateway.features.extract import extract_inputs
 from gateway.features.manifest import (
@@ -21,10 +25,13 @@ from gateway.features.manifest import (
     Range,
     Setting,
 )
+from gateway.features.plan import compile_plan
 from gateway.features.value import InputValue
 from gateway.fhir.group import OBSERVATION_GROUPS, Group
 from gateway.quality.grading import grade_inputs
-from gateway.record.values import PatientRecord
+from gateway.quality.setting import care_setting
+from gateway.record import build_record, hide_later
+from gateway.record.values import Dropped, PatientRecord
 from gateway.terminology import Concept, Terminology
 
 # Rules of the code table that a bare "is it recorded?" would miss; sources: the columns of the table and rules 3 and 4.
@@ -81,3 +88,31 @@ def read_overview(
     """Return every concept as found in the record (already hidden after `as_of`), graded for age by the terminology's limits."""
     context = ExtractionContext(as_of=as_of, setting=setting)
     return grade_inputs(manifest, extract_inputs(manifest, record, terminology, context), as_of).inputs
+
+
+class Overview(msgspec.Struct, frozen=True, kw_only=True):
+    """One record as understood, at one time."""
+
+    patient_id: str
+    as_of: dt.datetime
+    inputs: Mapping[str, InputValue]
+    dropped: tuple[Dropped, ...]
+
+
+async def show_record(request: AssessmentRequest, gateway: Gateway) -> Overview:
+    """Fetch (or take) a record and read every concept of it; opens and closes an audit entry like any assessment.
+
+    Raises:
+        gateway.errors.GatewayError: the Patient could not be had, or the audit record is not durable.
+    """
+    as_of, _ = resolve_as_of(request, gateway.clock.now())
+    manifest = overview_manifest(gateway.terminology)
+    async with audited(request, gateway, as_of) as entry:
+        if request.pulls:
+            await entry.open()
+        fetched = await fetch_record(request, gateway, compile_plan((manifest,), gateway.terminology))
+        record = hide_later(build_record(fetched, gateway.terminology), as_of)
+        setting, _ = care_setting(request.setting, record, as_of, manifest)
+        inputs = read_overview(record, gateway.terminology, manifest, as_of=as_of, setting=setting)
+        await entry.close_shown(inputs)
+    return Overview(patient_id=request.patient_id, as_of=as_of, inputs=inputs, dropped=record.dropped)

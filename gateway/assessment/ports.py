@@ -5,6 +5,7 @@ from typing import Protocol
 
 import msgspec
 
+from gateway.audit.record import Receipt, RecordDraft
 from gateway.clock import Deadline
 from gateway.features.manifest import ModelManifest
 from gateway.fhir.group import FetchedRecord
@@ -72,20 +73,11 @@ class RecordSource(Protocol):
         ...
 
 
-class AuditNote(msgspec.Struct, frozen=True, kw_only=True):
-    """What the use case says of itself to the audit trail. `facts` go into the clear header and hold no PHI; `payload` is encrypted."""
-
-    event: str  # "ACCESS" or "RESULT"
-    outcome: str
-    facts: Mapping[str, str]
-    payload: bytes
-
-
 class AuditTrail(Protocol):
-    """An append-only, durable log. When `append` returns, the notes are on stable storage, all of them or none."""
+    """An append-only, durable log. When `append` returns, the records are on stable storage, all of them or none."""
 
-    async def append(self, notes: Sequence[AuditNote], timeout_s: float) -> tuple[str, ...]:
-        """Append the notes in one commit and return one receipt for each.
+    async def append(self, drafts: Sequence[RecordDraft], timeout_s: float) -> tuple[Receipt, ...]:
+        """Append the drafts in one commit and return one receipt for each.
 
         Raises:
             gateway.errors.Unavailable: not durable within the time; the answer must not leave.

@@ -1,0 +1,232 @@
+"""The composition root: the one place where ports meet adapters. Nothing is opened at import; everything opened is closed here."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import gc
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+
+import msgspec
+import orjson
+from fastapi import FastAPI
+
+from gateway import __version__
+from gateway.api.assess_risk import AssessRisk
+from gateway.api.audited import Edge
+from gateway.api.authenticate import LoopbackDevelopment
+from gateway.api.cds import CdsHooks, CdsService, prefetch_templates
+from gateway.api.exchange import FHIR_JSON, Answer
+from gateway.api.health import Check, live, metrics, readiness
+from gateway.api.not_found import add_error_answers
+from gateway.api.openapi import describe_routes
+from gateway.api.refusals import RefusalLog
+from gateway.api.routes import as_starlette, audited_routes, open_routes
+from gateway.assessment.assess import Gateway
+from gateway.assessment.ports import RunFailed, RunResult
+from gateway.audit.kms import KeyFileKms, init_keys
+from gateway.audit.log import AuditLog
+from gateway.clock import Clock, SystemClock
+from gateway.config import Settings
+from gateway.features.manifest import ModelManifest
+from gateway.features.plan import compile_plan
+from gateway.fhir.client import FhirClient
+from gateway.fhir.limits import BatchMode, FhirLimits, SourcePolicy
+from gateway.inference.engine import InferenceFailed, InProcessEngine
+from gateway.registry.release import Release, load_releases
+from gateway.results.answer import AssessmentAnswer, ReleaseIdentity, Rung
+from gateway.results.card import CardPolicy, render_cards
+from gateway.results.conformance import capability_statement, operation_definition
+from gateway.telemetry import configure_logging, declare_models, get_logger, render_metrics
+from gateway.terminology import load_terminology
+
+CDS_SERVICE_ID = "patient-risk"
+SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "models"
+
+_log = get_logger("gateway.app")
+
+
+class LoadedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A release as the use case sees it."""
+
+    manifest: ModelManifest
+    identity: ReleaseIdentity
+
+
+class EngineRuntime:
+    """The in-process engine behind the use case's port."""
+
+    def __init__(self, engine: InProcessEngine) -> None:
+        self._engine = engine
+
+    def run(self, model: str, tensors: Mapping[str, float], variant_index: int | None) -> RunResult:
+        """Run one row; a failure of the engine becomes the port's."""
+        try:
+            result = self._engine.run(model, tensors, variant_index)
+        except InferenceFailed as failure:
+            raise RunFailed(failure.reason) from failure
+        return RunResult(values=result.values, applicable=result.applicable, rung=Rung(result.device.value), runtime=result.runtime)
+
+
+class Running(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that is open while a gateway runs."""
+
+    settings: Settings
+    gateway: Gateway
+    audit: AuditLog
+    source: FhirClient | None
+    checks: Mapping[str, Check]
+
+
+def make_clock(settings: Settings) -> Clock:
+    """Return the clock, shifted where development asks for it."""
+    return SystemClock(dt.timedelta(days=settings.clock.offset_days))
+
+
+def load_models(settings: Settings) -> tuple[dict[str, LoadedModel], InProcessEngine]:
+    """Load, check and warm every enabled release.
+
+    Raises:
+        gateway.registry.refusal.ReleaseRefused: a release is not what it says it is, or one of its vectors fails.
+    """
+    engine = InProcessEngine()
+    loaded = {}
+    for release in load_releases(models_folder(settings), settings.models.enabled):
+        engine.load(release)
+        loaded[release.manifest.name] = LoadedModel(manifest=release.manifest, identity=identity_of(release))
+        _log.info("release-loaded", model=release.manifest.name, version=release.manifest.version)
+    return loaded, engine
+
+
+def identity_of(release: Release) -> ReleaseIdentity:
+    """Return the release's identity in the words of an answer."""
+    identity = release.identity
+    return ReleaseIdentity(
+        name=identity.name, version=identity.version, graph_sha256=identity.graph_sha256, manifest_sha256=identity.manifest_sha256
+    )
+
+
+def models_folder(settings: Settings) -> Path:
+    """Return the folder with the releases."""
+    return Path(settings.models.folder) if settings.models.folder else SHIPPED_MODELS
+
+
+def open_audit(settings: Settings, clock: Clock) -> AuditLog:
+    """Open the audit log; in development a missing key file is made on the way.
+
+    Raises:
+        gateway.audit.log.AuditLogError: the log or its keys cannot be used.
+    """
+    key_file, database = Path(settings.audit.key_file), Path(settings.audit.database)
+    if settings.profile == "development" and not key_file.exists():
+        key_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        init_keys(key_file)
+    database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return AuditLog.open(database, KeyFileKms(key_file), clock=clock)
+
+
+def make_source(settings: Settings, clock: Clock) -> FhirClient | None:
+    """Return the client of the tenant's FHIR server, if there is one."""
+    fhir = settings.fhir
+    if not fhir.base_url:
+        return None
+    limits = FhirLimits(
+        requests_at_once_max=fhir.requests_at_once_max, page_entries=fhir.page_entries, pages_max=fhir.pages_max,
+        entries_max=fhir.entries_max, body_bytes_max=fhir.body_bytes_max, connect_s_max=fhir.connect_s_max, attempts_max=fhir.attempts_max,
+    )
+    return FhirClient(fhir.base_url, limits=limits, clock=clock, policy=SourcePolicy(batch=BatchMode(fhir.batch)))
+
+
+@contextlib.asynccontextmanager
+async def open_gateway(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Running]:
+    """Open everything an assessment needs, and close it again in reverse order."""
+    clock = clock or make_clock(settings)
+    terminology = load_terminology()
+    models, engine = load_models(settings)
+    declare_models(tuple(models))
+    audit = open_audit(settings, clock)
+    source = make_source(settings, clock)
+    try:
+        gateway = Gateway(
+            terminology=terminology, releases=models, runtime=EngineRuntime(engine), audit=audit, clock=clock,
+            new_id=lambda: str(uuid.uuid4()), source=source, audit_wait_s_max=settings.audit.wait_s_max,
+        )
+        checks: dict[str, Check] = {"audit": audit.healthy, "models": lambda: (bool(models), "" if models else "no model is released")}
+        yield Running(settings=settings, gateway=gateway, audit=audit, source=source, checks=checks)
+    finally:
+        if source is not None:
+            await source.aclose()
+        await audit.aclose()
+
+
+def make_cds(running: Running) -> CdsHooks:
+    """Return the CDS Hooks edge with its one service."""
+    cds = running.settings.cds
+    plan = compile_plan(tuple(model.manifest for model in running.gateway.releases.values()), running.gateway.terminology)
+    service = CdsService(
+        id=CDS_SERVICE_ID, hook="patient-view", title="Clinical risk",
+        description="Judges the record, runs the released risk models and shows a card above their alert thresholds; says so when there is no estimate.",
+        prefetch=prefetch_templates(plan),
+    )
+    policy = CardPolicy(threshold=cds.threshold, source_label=cds.source_label, valid_minutes=cds.valid_minutes)
+
+    def render(answer: AssessmentAnswer) -> bytes:
+        return orjson.dumps(render_cards(answer, policy))
+
+    return CdsHooks(running.gateway, {service.id: service}, render, deadline_s=running.settings.server.deadline_cds_s)
+
+
+def open_answers(running: Running, cds: CdsHooks, checks: Mapping[str, Check]) -> dict[str, Callable[[], Answer]]:
+    """Return what the routes without patient data answer."""
+    today = running.gateway.clock.now().date().isoformat()
+    capability = orjson.dumps(capability_statement(today, __version__, running.settings.server.public_url))
+    definition = orjson.dumps(operation_definition(today))
+    return {
+        "/fhir/metadata": lambda: Answer(status=200, body=capability, media_type=FHIR_JSON),
+        "/fhir/OperationDefinition/assess-risk": lambda: Answer(status=200, body=definition, media_type=FHIR_JSON),
+        "/cds-services": cds.discover,
+        "/health/live": live,
+        "/health/ready": readiness(checks),
+        "/metrics": metrics(render_metrics),
+    }
+
+
+def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
+    """Return the ASGI application; everything is opened when it starts and closed when it stops."""
+    configure_logging(settings.logging.level, settings.logging.format)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_gateway(settings, clock) as running:
+            refusals = RefusalLog(running.audit, settings.tenant.name, wait_s_max=settings.audit.wait_s_max)
+            edge = Edge(
+                LoopbackDevelopment(settings.tenant.name), refusals, running.gateway.clock, body_bytes_max=settings.server.body_bytes_max,
+                concurrency_max=settings.server.concurrency_max,
+            )
+            add_routes(app, running, edge)
+            flushing = asyncio.create_task(refusals.run())
+            gc.collect()
+            gc.freeze()  # the start-up objects are never scanned again: a full collection would stall requests for 30 ms (serving 0.2)
+            try:
+                yield
+            finally:
+                edge.draining = True
+                flushing.cancel()
+                await asyncio.gather(flushing, return_exceptions=True)
+
+    app = FastAPI(title="Clinical inference gateway", version=__version__, lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
+    add_error_answers(app)
+    return app
+
+
+def add_routes(app: FastAPI, running: Running, edge: Edge) -> None:
+    """Mount every route of the table."""
+    server = running.settings.server
+    cds = make_cds(running)
+    operation = AssessRisk(running.gateway, deadline_s=server.deadline_rest_s)
+    audited = audited_routes(operation, cds)
+    unaudited = open_routes(open_answers(running, cds, running.checks))
+    app.router.routes.extend(as_starlette(audited, unaudited, edge))
+    if server.openapi:
+        describe_routes(app, audited, unaudited)

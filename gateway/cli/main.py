@@ -1,0 +1,23 @@
+"""The tree of commands."""
+
+import typer
+
+from gateway.cli import assess, audit, demo, doctor, models, record, serve, terminology
+
+app = typer.Typer(
+    name="gateway", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
+    help="Clinical inference gateway: pulls a FHIR record, judges it, runs risk models, audits before it answers.",
+)
+app.command("serve")(serve.serve)
+app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
+app.command("assess")(assess.assess)
+app.add_typer(record.app, name="record", help="What was understood of a record.")
+app.add_typer(models.app, name="models", help="Model releases: list them, check them against test vectors.")
+app.add_typer(audit.app, name="audit", help="The audit log: verify it, read it.")
+app.add_typer(terminology.app, name="terminology", help="Codes and units: check them against test vectors.")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,80 @@
+"""Where the command line takes a record from: the configured FHIR server, or a Bundle file."""
+
+import asyncio
+import getpass
+import uuid
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from gateway.api.parameters import parse_as_of, parse_patient_id, parse_setting
+from gateway.app import Running, open_gateway
+from gateway.assessment.request import AssessmentRequest
+from gateway.audit.log import AuditLogError
+from gateway.cli.console import fail
+from gateway.clock import Deadline
+from gateway.config import Settings
+from gateway.errors import GatewayError
+from gateway.identity import Caller, Permission, RequestId, TenantId
+from gateway.record import read_bundle
+from gateway.registry.refusal import ReleaseRefused
+
+T = TypeVar("T")
+
+PatientArgument = Annotated[str, typer.Argument(help="Patient id on the configured FHIR server, or the path of a Bundle file.")]
+AsOfOption = Annotated[str | None, typer.Option("--as-of", help="Assess as of this time: a date, or a dateTime with a time zone.")]
+SettingOption = Annotated[str | None, typer.Option("--setting", help="Care setting: ed, inpatient or ambulatory.")]
+CompleteOption = Annotated[
+    bool, typer.Option("--record-complete", help="The file holds everything there is: what is not in it is absent, not unknown.")
+]
+PatientOption = Annotated[str | None, typer.Option("--patient", help="Which patient of the file, when it holds several.")]
+
+
+def cli_caller(settings: Settings) -> Caller:
+    """Return who uses the command line: the operating system's user."""
+    return Caller(
+        client_id="cli", tenant=TenantId(settings.tenant.name), user=getpass.getuser(),
+        permissions=frozenset({Permission.ASSESS, Permission.ASSESS_RETROSPECTIVE, Permission.AUDIT_READ, Permission.MODEL_READ}),
+    )
+
+
+def make_request(  # noqa: PLR0913 - the command's own options, passed on once
+    running: Running, patient: str, *, operation: str, as_of: str | None, setting: str | None, models: tuple[str, ...] = (),
+    complete: bool = False, of_patient: str | None = None,
+) -> AssessmentRequest:
+    """Return the request that the command's options mean.
+
+    Raises:
+        gateway.errors.GatewayError: an option, or the file, cannot be understood.
+    """
+    settings = running.settings
+    file = Path(patient)
+    given = None
+    if file.is_file():
+        given = read_bundle(
+            file.read_bytes(), patient_id=of_patient, declared_complete=complete, base_url=running.source.base_url if running.source else None
+        )
+    return AssessmentRequest(
+        caller=cli_caller(settings), request_id=RequestId(str(uuid.uuid4())), operation=operation,
+        patient_id=given.patient_id if given else parse_patient_id(patient.removeprefix("Patient/")),
+        deadline=Deadline(running.gateway.clock, settings.server.deadline_rest_s), models=models,
+        as_of=parse_as_of(as_of) if as_of else None, setting=parse_setting(setting) if setting else None,
+        given=given, pull=frozenset() if given else None,
+    )
+
+
+def with_gateway(settings: Settings, work: Callable[[Running], Awaitable[T]]) -> T:
+    """Open the gateway, do the work, close it; whatever hinders it ends the command with status 2."""
+
+    async def run() -> T:
+        async with open_gateway(settings) as running:
+            return await work(running)
+
+    try:
+        return asyncio.run(run())
+    except GatewayError as error:
+        fail(f"{error.code.value}: {error.public}" + (f" ({error.detail})" if error.detail else ""))
+    except (ReleaseRefused, AuditLogError) as error:
+        fail(str(error))

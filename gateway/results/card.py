@@ -1,0 +1,181 @@
+"""CDS Hooks cards: an honest card, or a reason in the extension why there is none. Never an empty list on failure (rules 6).
+
+| what was found | cards | `reason` in the extension |
+|---|---|---|
+| alert output at or above the threshold | one, by band | shown |
+| alert output below it | none | below-threshold |
+| a fallback score answered | info, under its own name | fallback |
+| something missing, old, impossible, contradictory | info that names it | no-estimate |
+| something could not be fetched or may not be seen | info that names it | no-estimate |
+| not applicable because of disease, pregnancy, range | info that says why | not-applicable |
+| not applicable by age or care setting; deceased; record replaced | none: a card on every such chart would only teach to look away | not-applicable |
+| asked about another time | none (rules 5) | retrospective |
+"""
+
+import datetime as dt
+import re
+import uuid
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from gateway.features.value import InputState, InputValue
+from gateway.quality.report import Verdict
+from gateway.record.reason import ReasonCode
+from gateway.results.answer import AssessmentAnswer, FallbackAnswer, ModelAnswer, Prediction
+from gateway.results.extension import BASE, MODEL_SYSTEM
+from gateway.results.reference import NAMESPACE
+from gateway.results.risk_assessment import percent
+from gateway.results.words import RUNGS, reasons_words, setting_words, value_words, verdict_words
+
+# CDS Hooks 2.0.1, card attributes: summary is under 140 characters.
+SUMMARY_CHARS_MAX = 139
+EXTENSION_KEY = "example.clinical-inference-gateway.assessment"
+_SILENT = frozenset({ReasonCode.AGE_OUT_OF_RANGE, ReasonCode.CARE_SETTING, ReasonCode.DECEASED, ReasonCode.RECORD_REPLACED})
+# Everything GitHub-flavoured Markdown or HTML could read as markup.
+_MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:@<>&])")
+_HTML = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+
+
+class CardPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """When a card is shown, under which name, and for how long it counts as current."""
+
+    threshold: Literal["model", "always"] = "model"
+    source_label: str = "Clinical inference gateway"
+    source_url: str = BASE
+    valid_minutes: int = 60
+
+
+def escape_markdown(text: str) -> str:
+    """Return a text that GitHub-flavoured Markdown shows letter by letter, HTML included."""
+    return _MARKUP.sub(lambda found: _HTML.get(found[1], "\\" + found[1]), text)
+
+
+def render_cards(answer: AssessmentAnswer, policy: CardPolicy) -> dict[str, object]:
+    """Return a CDS Hooks response."""
+    cards = []
+    told = []
+    for found in answer.answers:
+        if found.manifest.alert_output is None:
+            told.append(_told(found, "feeds-others"))
+            continue
+        reason, card = _decide(answer, found, policy)
+        told.append(_told(found, reason))
+        if card is not None:
+            cards.append(card)
+    extension: dict[str, object] = {"assessmentId": answer.assessment_id, "asOf": answer.as_of.isoformat(), "models": told}
+    return {"cards": cards, "extension": {EXTENSION_KEY: extension}}
+
+
+def _told(found: ModelAnswer, reason: str) -> dict[str, object]:
+    told: dict[str, object] = {
+        "model": found.manifest.name, "version": found.manifest.version, "verdict": found.verdict.value, "rung": found.rung.value,
+        "reason": reason,
+    }
+    if found.report.reasons:
+        told["reasons"] = [str(each) for each in found.report.reasons]
+    return told
+
+
+def _decide(answer: AssessmentAnswer, found: ModelAnswer, policy: CardPolicy) -> tuple[str, dict[str, object] | None]:
+    if answer.retrospective:
+        return "retrospective", None
+    alert = next((prediction for prediction in found.predictions if prediction.output == found.manifest.alert_output), None)
+    if alert is not None:
+        if policy.threshold == "always" or alert.value >= (found.manifest.alert_threshold or 0.0):
+            return "shown", _card(answer, found, policy, _risk_summary(found, alert), _indicator(found, alert))
+        return "below-threshold", None
+    if found.fallbacks:
+        return "fallback", _card(answer, found, policy, _fallback_summary(found, found.fallbacks[0]), "info")
+    if found.report.verdict is Verdict.NOT_APPLICABLE:
+        if _SILENT.intersection(reason.code for reason in found.report.reasons):
+            return "not-applicable", None
+        return "not-applicable", _card(answer, found, policy, f"{found.manifest.title}: {verdict_words(found)}", "info")
+    return "no-estimate", _card(answer, found, policy, _no_estimate_summary(found), "info")
+
+
+def _risk_summary(found: ModelAnswer, alert: Prediction) -> str:
+    title = next(output.title for output in found.manifest.outputs if output.name == alert.output)
+    caution = "" if found.verdict is Verdict.SCORED else ", with cautions"
+    return f"{title}: {percent(alert.value):.1f} % ({found.manifest.title}{caution})"
+
+
+def _indicator(found: ModelAnswer, alert: Prediction) -> str:
+    """`warning` at or above the model's own threshold, else `info`; a risk over years is never `critical`."""
+    threshold = found.manifest.alert_threshold
+    return "warning" if threshold is not None and alert.value >= threshold else "info"
+
+
+def _fallback_summary(found: ModelAnswer, fallback: FallbackAnswer) -> str:
+    number = f" {percent(fallback.value):.1f} %" if fallback.value is not None and fallback.unit == "1" else ""
+    why = reasons_words((reason for reason in found.report.reasons if reason.withholds), found)
+    return f"{fallback.title}{number}; no {found.manifest.title}: {why}"
+
+
+def _no_estimate_summary(found: ModelAnswer) -> str:
+    unfetched = [value.name for value in found.report.inputs.values() if value.state is InputState.NOT_FETCHED]
+    if unfetched:
+        return f"{found.manifest.title}: no estimate: {', '.join(unfetched).replace('_', ' ')} could not be fetched"
+    why = reasons_words((reason for reason in found.report.reasons if reason.withholds), found)
+    return f"{found.manifest.title}: no estimate: {why}"
+
+
+def _card(answer: AssessmentAnswer, found: ModelAnswer, policy: CardPolicy, summary: str, indicator: str) -> dict[str, object]:
+    return {
+        "uuid": str(uuid.uuid5(NAMESPACE, f"card|{answer.assessment_id}|{found.manifest.name}")),
+        "summary": _shortened(summary),
+        "detail": "\n".join(_detail(answer, found, policy)),
+        "indicator": indicator,
+        "source": {
+            "label": policy.source_label,
+            "url": policy.source_url,
+            "topic": {"system": MODEL_SYSTEM, "code": found.manifest.name, "display": found.manifest.title},
+        },
+    }
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= SUMMARY_CHARS_MAX else text[: SUMMARY_CHARS_MAX - 1] + "…"
+
+
+def _detail(answer: AssessmentAnswer, found: ModelAnswer, policy: CardPolicy) -> Iterable[str]:
+    manifest = found.manifest
+    yield f"**{escape_markdown(manifest.title)} {escape_markdown(manifest.version)}**: {escape_markdown(verdict_words(found))}"
+    yield ""
+    titles = {output.name: output.title for output in manifest.outputs}
+    yield from (
+        f"- {escape_markdown(titles[prediction.output])}: **{percent(prediction.value):.1f} %**"
+        + (f" ({escape_markdown(prediction.band)})" if prediction.band else "")
+        for prediction in found.predictions
+    )
+    for fallback in found.fallbacks:
+        yield from _fallback_detail(fallback)
+    inputs = [found.report.inputs[spec.name] for spec in manifest.inputs]
+    yield from _list("Rests on", (f"{value.name}: {value_words(value)}" for value in inputs if value.usable))
+    yield from _list("Not used", (_why(value, found) for value in inputs if not value.usable and value.reasons))
+    yield ""
+    yield escape_markdown(f"{RUNGS[found.rung]}; {setting_words(found.report)}")
+    valid_until = answer.answered_at + dt.timedelta(minutes=policy.valid_minutes)
+    yield escape_markdown(f"Generated {answer.answered_at.isoformat(timespec='seconds')}, valid until {valid_until.isoformat(timespec='seconds')}")
+    yield escape_markdown(manifest.citation)
+
+
+def _fallback_detail(fallback: FallbackAnswer) -> Iterable[str]:
+    if fallback.value is not None and fallback.unit == "1":
+        yield f"- {escape_markdown(fallback.title)}: {escape_markdown(fallback.outcome_text)}: **{percent(fallback.value):.1f} %**"
+    yield from (f"- {escape_markdown(note)}" for note in fallback.notes)
+
+
+def _list(title: str, items: Iterable[str]) -> Iterable[str]:
+    lines = [f"- {escape_markdown(item)}" for item in items]
+    if lines:
+        yield ""
+        yield f"{title}:"
+        yield ""
+        yield from lines
+
+
+def _why(value: InputValue, found: ModelAnswer) -> str:
+    number = f" {value_words(value)}" if value.value is not None else ""
+    return f"{value.name}{number}: {reasons_words(value.reasons, found)}"

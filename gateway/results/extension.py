@@ -1,0 +1,41 @@
+"""The extensions of our answers. One page, because integrators parse them.
+
+| extension (under BASE) | on | value |
+|---|---|---|
+| verdict | RiskAssessment, Observation | valueCode: scored, scored-degraded, fallback, indeterminate, not-applicable |
+| rung | RiskAssessment, Observation | valueCode: gpu, cpu, fallback-score, none |
+| reason | RiskAssessment, Observation | valueString: one reason code, `CODE:subject`; stands once per reason |
+| variant | RiskAssessment | valueString: the model's variant that answered |
+| input | RiskAssessment, Observation | complex: name, state, value (valueQuantity), time, raw (valueString), text, reason*, source (valueReference) |
+| stand-in-for | RiskAssessment, Observation of a fallback | valueString: the model whose place it does not take |
+| resource-sha256 | basis, derivedFrom | valueString: SHA-256 of the resource as received, where it has no version |
+"""
+
+BASE = "https://clinical-inference-gateway.example/fhir"
+STRUCTURE = f"{BASE}/StructureDefinition"
+
+VERDICT = f"{STRUCTURE}/verdict"
+RUNG = f"{STRUCTURE}/rung"
+REASON = f"{STRUCTURE}/reason"
+VARIANT = f"{STRUCTURE}/variant"
+INPUT = f"{STRUCTURE}/input"
+STAND_IN_FOR = f"{STRUCTURE}/stand-in-for"
+RESOURCE_SHA256 = f"{STRUCTURE}/resource-sha256"
+
+MODEL_SYSTEM = f"{BASE}/CodeSystem/model"
+SCORE_SYSTEM = f"{BASE}/CodeSystem/score"
+ERROR_SYSTEM = f"{BASE}/CodeSystem/error"
+IDENTIFIER_SYSTEM = "urn:ietf:rfc:3986"
+
+DATA_ABSENT_REASON = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
+UCUM = "http://unitsofmeasure.org"
+
+
+def code_extension(url: str, code: str) -> dict[str, object]:
+    """Return an extension with a valueCode."""
+    return {"url": url, "valueCode": code}
+
+
+def string_extension(url: str, text: str) -> dict[str, object]:
+    """Return an extension with a valueString."""
+    return {"url": url, "valueString": text}

@@ -1,0 +1,52 @@
+"""References to the tenant's resources, and identifiers that derive from what was answered."""
+
+import uuid
+from collections.abc import Iterable
+
+from gateway.features.value import InputValue
+from gateway.record.values import SourceRef
+from gateway.results.answer import AssessmentAnswer, ModelAnswer
+from gateway.results.extension import RESOURCE_SHA256, string_extension
+
+# Namespace of our uuid5 ids: made once, means nothing but "ours".
+NAMESPACE = uuid.UUID("6f1a2c36-6d0f-5a7b-9f5e-2a0a4f6f7c11")
+
+
+def absolute(base_url: str | None, relative: str) -> str:
+    """Return a reference on the tenant's FHIR base, or the relative one where there is none."""
+    return f"{base_url.rstrip('/')}/{relative}" if base_url else relative
+
+
+def subject_of(answer: AssessmentAnswer) -> dict[str, object]:
+    """Return the reference to the patient."""
+    return {"reference": absolute(answer.base_url, f"Patient/{answer.patient_id}")}
+
+
+def source_reference(source: SourceRef, base_url: str | None) -> dict[str, object]:
+    """Return a versioned reference, or an unversioned one with the digest of the resource as received."""
+    reference: dict[str, object] = {"reference": absolute(base_url, source.reference)}
+    if source.version is None and source.sha256 is not None:
+        reference["extension"] = [string_extension(RESOURCE_SHA256, source.sha256)]
+    return reference
+
+
+def sources_of(values: Iterable[InputValue]) -> tuple[SourceRef, ...]:
+    """Return the resources that used inputs rest on, each once."""
+    return tuple(dict.fromkeys(evidence.source for value in values if value.usable for evidence in value.evidence))
+
+
+def full_url(answer: AssessmentAnswer, name: str) -> str:
+    """Return the urn:uuid of one resource of this answer."""
+    return f"urn:uuid:{uuid.uuid5(NAMESPACE, f'{answer.assessment_id}|{name}')}"
+
+
+def device_url(name: str, version: str) -> str:
+    """Return the urn:uuid of a release's Device: the same for every answer of the release."""
+    return f"urn:uuid:{uuid.uuid5(NAMESPACE, f'device|{name}|{version}')}"
+
+
+def business_identifier(answer: AssessmentAnswer, found: ModelAnswer, name: str) -> str:
+    """Return an identifier that the same model version gives for the same patient and inputs: for conditional create."""
+    inputs = "|".join(f"{value.name}={value.value!r}@{value.time}" for value in found.report.inputs.values() if value.usable)
+    key = f"{name}|{found.release.graph_sha256}|{answer.base_url}|{answer.patient_id}|{answer.as_of.date()}|{inputs}"
+    return f"urn:uuid:{uuid.uuid5(NAMESPACE, key)}"

@@ -1,0 +1,112 @@
+"""Reasons, states, verdicts and rungs in plain words for clinicians. One table each; a test proves that none is missing."""
+
+from collections.abc import Iterable, Mapping
+
+from gateway.features.value import InputState, InputValue
+from gateway.quality.report import QualityReport, SettingSource, Verdict
+from gateway.record.reason import Reason, ReasonCode
+from gateway.results.answer import ModelAnswer, Rung
+
+REASONS: Mapping[ReasonCode, str] = {
+    ReasonCode.AGE_OUT_OF_RANGE: "the patient's age is outside the range the model was made for",
+    ReasonCode.SEX_UNSUPPORTED: "the model has no equation for the recorded sex",
+    ReasonCode.PREGNANCY: "the patient is pregnant",
+    ReasonCode.PRIOR_CVD: "known cardiovascular disease, already above primary-prevention risk",
+    ReasonCode.KIDNEY_REPLACEMENT: "kidney replacement therapy",
+    ReasonCode.NOT_ELIGIBLE_EGFR: "kidney function is outside the range the model was made for",
+    ReasonCode.VALUE_OUT_OF_MODEL_RANGE: "a real value lies outside the range the model was made for",
+    ReasonCode.CARE_SETTING: "the model is not made for this care setting",
+    ReasonCode.DECEASED: "the patient is recorded as deceased",
+    ReasonCode.RECORD_REPLACED: "the patient record is inactive or was replaced by another",
+    ReasonCode.MISSING_INPUT: "not in the record, or its absence cannot be concluded",
+    ReasonCode.NOT_FETCHED: "could not be fetched",
+    ReasonCode.NOT_ALLOWED: "may not be seen",
+    ReasonCode.STALE_INPUT: "too old",
+    ReasonCode.IMPLAUSIBLE_VALUE: "impossible value, a data error",
+    ReasonCode.INCONSISTENT: "the record contradicts itself",
+    ReasonCode.NOT_CONTEMPORANEOUS: "the values are too far apart in time",
+    ReasonCode.UNSTABLE_CREATININE: "creatinine is not steady",
+    ReasonCode.CONFIG_MISSING: "a setting of this site is missing",
+    ReasonCode.RUNTIME_FAILURE: "the model could not be run",
+    ReasonCode.CAUTION: "caution",
+    ReasonCode.ASSUMED: "assumed",
+}
+
+STATES: Mapping[InputState, str] = {
+    InputState.VALID: "used",
+    InputState.CONCLUDED_ABSENT: "concluded absent",
+    InputState.ASSUMED: "assumed",
+    InputState.MISSING: "missing",
+    InputState.STALE: "too old",
+    InputState.IMPLAUSIBLE: "impossible",
+    InputState.INCONSISTENT: "contradictory",
+    InputState.OUT_OF_MODEL_RANGE: "outside the model's range",
+    InputState.NOT_FETCHED: "could not be fetched",
+    InputState.NOT_ALLOWED: "may not be seen",
+    InputState.WITHHELD: "withheld",
+}
+
+VERDICTS: Mapping[Verdict, str] = {
+    Verdict.SCORED: "scored",
+    Verdict.SCORED_DEGRADED: "scored with cautions or in part",
+    Verdict.FALLBACK: "no estimate from the model; a published fallback score answers under its own name",
+    Verdict.INDETERMINATE: "no estimate",
+    Verdict.NOT_APPLICABLE: "not applicable",
+}
+
+RUNGS: Mapping[Rung, str] = {
+    Rung.GPU: "model on GPU",
+    Rung.CPU: "model on CPU",
+    Rung.FALLBACK_SCORE: "fallback score",
+    Rung.NONE: "no number",
+}
+
+SETTING_SOURCES: Mapping[SettingSource, str] = {
+    SettingSource.REQUEST: "as requested",
+    SettingSource.OPEN_ENCOUNTER: "from the open encounter",
+    SettingSource.MANIFEST_DEFAULT: "by default",
+}
+
+# Advisory reasons read better as they are: their subject says what.
+_ADVISORY_WORDS: Mapping[str, str] = {
+    "newer_unusable": "a newer value exists that cannot be used",
+    "old": "rather old",
+}
+
+
+def reason_words(reason: Reason, answer: ModelAnswer | None = None) -> str:
+    """Return a reason in words; an exclusion is said in the manifest's own, so that nobody reads it as low risk."""
+    if answer is not None and reason.withholds:
+        for exclusion in answer.manifest.eligibility.exclusions:
+            if exclusion.reason == reason.code and exclusion.words:
+                return exclusion.words
+    subject = reason.subject.replace("_", " ")
+    words = REASONS[reason.code]
+    if reason.code in (ReasonCode.CAUTION, ReasonCode.ASSUMED):
+        what, _, name = reason.subject.partition(":")
+        return f"{words}: {name.replace('_', ' ')}: {_ADVISORY_WORDS[what]}" if name and what in _ADVISORY_WORDS else f"{words}: {subject}"
+    return f"{subject}: {words}" if subject else words
+
+
+def reasons_words(reasons: Iterable[Reason], answer: ModelAnswer | None = None) -> str:
+    """Return several reasons in words, each once."""
+    return "; ".join(dict.fromkeys(reason_words(reason, answer) for reason in reasons))
+
+
+def setting_words(report: QualityReport) -> str:
+    """Say which care setting was taken and how it became known."""
+    return f"care setting {report.setting} ({SETTING_SOURCES[report.setting_source]})"
+
+
+def verdict_words(answer: ModelAnswer) -> str:
+    """Return the verdict with its reasons, as one sentence without a full stop."""
+    reasons = reasons_words(answer.report.reasons, answer)
+    return VERDICTS[answer.verdict] + (f": {reasons}" if reasons else "")
+
+
+def value_words(value: InputValue) -> str:
+    """Return an input's value with unit and day, for people."""
+    if value.value is None:
+        return STATES[value.state]
+    shown = value.text or f"{value.value:.4g} {value.unit}".removesuffix(" 1")
+    return f"{shown} ({value.time.date().isoformat()})" if value.time else shown
