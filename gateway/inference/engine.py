@@ -35,6 +35,7 @@ _CONFIG = {
     "session.intra_op.allow_spinning": "0",
     "session.inter_op.allow_spinning": "0",
     "session.allow_released_opsets_only": "1",
+    "session.load_model_format": "ONNX",  # else bytes that also look like the runtime's own format would be read as that
 }
 _FATAL_ONLY = 4
 _TYPES = {"tensor(double)": "float64", "tensor(int64)": "int64", "tensor(bool)": "bool"}

@@ -1,1 +1,32 @@
-""""""
+"""Model releases: the folder held against its hashes, the graph looked into, the vectors run, before anything is served.
+
+    releases = admit_releases(Path("models"), engine, terminology)   folder -> served models, refused with place and reason otherwise
+    report = check_file(release, csv_bytes, run, terminology)        any vector file -> rows that failed and why
+"""
+
+from gateway.registry.admission import admit, admit_releases
+from gateway.registry.check import CheckReport, Kind, check_file, check_shipped, check_units
+from gateway.registry.refusal import FileRefused, GraphRefused, ManifestRefused, ReleaseRefused, VectorsRefused
+from gateway.registry.release import Release, load_release, load_releases
+from gateway.registry.vectors import VectorReport, check_vectors, require_vectors
+
+__all__ = [
+    "CheckReport",
+    "FileRefused",
+    "GraphRefused",
+    "Kind",
+    "ManifestRefused",
+    "Release",
+    "ReleaseRefused",
+    "VectorReport",
+    "VectorsRefused",
+    "admit",
+    "admit_releases",
+    "check_file",
+    "check_shipped",
+    "check_units",
+    "check_vectors",
+    "load_release",
+    "load_releases",
+    "require_vectors",
+]

@@ -30,9 +30,11 @@ class GraphUnderConstruction:
         self._constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
-    def node(self, operator: str, inputs: Sequence[str], output: str, **attributes: int | float) -> str:
+    def node(self, operator: str, inputs: Sequence[str], output: str, **attributes: int) -> str:
         """Add a node with one output and return the output's name."""
-        self._nodes.append(helper.make_node(operator, list(inputs), [output], name=output, **attributes))
+        node = helper.make_node(operator, list(inputs), [output], name=output)
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in sorted(attributes.items()))
+        self._nodes.append(node)
         return output
 
     def serialise(self, inputs: Mapping[str, int], outputs: Mapping[str, tuple[int, int]], doc: str) -> bytes:
@@ -48,4 +50,5 @@ class GraphUnderConstruction:
             graph, producer_name="", ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)], doc_string=doc
         )
         onnx.checker.check_model(model, full_check=True)
-        return model.SerializeToString(deterministic=True)
+        serialised: bytes = model.SerializeToString(deterministic=True)
+        return serialised

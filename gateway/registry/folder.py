@@ -1,0 +1,85 @@
+"""Reads a release folder once into bytes and holds it against its SHA256SUMS.
+
+Everything later works on these bytes, so nothing can be exchanged between the check and the use. A link of either kind is refused: what
+it points to can change from outside the folder.
+"""
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from gateway.registry.refusal import FileRefused
+
+SUMS = "SHA256SUMS"
+FILES_MAX = 32
+FILE_BYTES_MAX = 4 * 1024 * 1024
+GRAPH_BYTES_MAX = 256 * 1024 * 1024
+GRAPH = "model.onnx"
+_SUM_LINE = re.compile(r"^(?P<digest>[0-9a-f]{64})  (?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,99})$")
+
+
+def read_release_files(folder: Path) -> Mapping[str, bytes]:
+    """Return every file of a release by name, SHA256SUMS among them, each as it was hashed.
+
+    Raises:
+        FileRefused: the folder is not one, or a file is missing, additional, linked, too large, unreadable or not the one that was hashed.
+    """
+    try:
+        names = sorted(os.listdir(folder)) if not folder.is_symlink() else []
+    except OSError:
+        raise FileRefused(folder.name, "the release folder cannot be read") from None
+    if len(names) > FILES_MAX:
+        raise FileRefused(folder.name, f"more than {FILES_MAX} files")
+    if SUMS not in names:
+        raise FileRefused(SUMS, "is missing, or the folder is a link")
+    files = {name: _read_file(folder / name) for name in names}
+    expected = parse_sums(files[SUMS])
+    for name in names:
+        if name != SUMS and name not in expected:
+            raise FileRefused(name, f"is not listed in {SUMS}")
+    for name, digest in expected.items():
+        if name not in files:
+            raise FileRefused(name, "is listed but missing")
+        if hashlib.sha256(files[name]).hexdigest() != digest:
+            raise FileRefused(name, "is not the file that was hashed")
+    return files
+
+
+def parse_sums(text: bytes) -> dict[str, str]:
+    """Return digest by name from lines as `sha256sum` writes them.
+
+    Raises:
+        FileRefused: a line has another form, names a file twice, or names SHA256SUMS itself.
+    """
+    sums: dict[str, str] = {}
+    body = text.decode("ascii", errors="replace")
+    if not body.endswith("\n"):
+        raise FileRefused(SUMS, "must end with a line feed")
+    for number, line in enumerate(body[:-1].split("\n"), start=1):
+        found = _SUM_LINE.match(line)
+        if found is None or found["name"] in sums or found["name"] == SUMS:
+            raise FileRefused(SUMS, f"line {number} is not a digest, two spaces and a name")
+        sums[found["name"]] = found["digest"]
+    return sums
+
+
+def _read_file(path: Path) -> bytes:
+    """Read a plain file with no other name, through one descriptor, so that the checks and the bytes belong to the same file."""
+    limit = GRAPH_BYTES_MAX if path.name == GRAPH else FILE_BYTES_MAX
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        raise FileRefused(path.name, "cannot be read, or is a link") from None
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise FileRefused(path.name, "is not a plain file")
+        if status.st_nlink != 1:
+            raise FileRefused(path.name, "has another name (hard link)")
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise FileRefused(path.name, f"is larger than {limit} bytes")
+    return content

@@ -1,0 +1,148 @@
+"""A release: a folder of files, read once, held against its hashes, decoded and looked into, but not yet run.
+
+    releases = load_releases(Path("models"), terminology)        # models read by others come first
+    engine.load(release, partial(require_vectors, release, terminology))
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from gateway.features.check import manifest_problems
+from gateway.features.manifest import FirstOf, ModelManifest, ModelOutput, ReleaseIdentity, decode_manifest
+from gateway.registry.folder import GRAPH, read_release_files
+from gateway.registry.onnx_graph import PLACE, GraphSummary, TensorType, read_graph
+from gateway.registry.refusal import FileRefused, GraphRefused, ManifestRefused, ReleaseRefused
+from gateway.terminology import Terminology
+
+MANIFEST = "manifest.toml"
+VECTORS = "vectors.csv"
+RELEASES_MAX = 256
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True):
+    """The bytes of a release and what they say. `files` holds every file by name."""
+
+    manifest: ModelManifest
+    graph: bytes
+    vectors: bytes
+    identity: ReleaseIdentity
+    files: Mapping[str, bytes]
+
+
+def load_release(folder: Path, terminology: Terminology) -> Release:
+    """Load the release in `folder`, which is named `<name>/<version>`.
+
+    Raises:
+        ReleaseRefused: a file is not the one that was hashed, the manifest is unsound, or the graph holds what may not run. The place
+            names model, version and file.
+    """
+    try:
+        return _load(folder, terminology)
+    except ReleaseRefused as refusal:
+        raise type(refusal)(f"{folder.parent.name}/{folder.name}/{refusal.place}", refusal.reason) from None
+
+
+def load_releases(root: Path, terminology: Terminology) -> tuple[Release, ...]:
+    """Load every `<name>/<version>/` below `root` that holds a manifest; a model stands behind those whose outputs it reads.
+
+    Raises:
+        ReleaseRefused: one release is refused, a model has two releases, or models read each other in a circle.
+    """
+    folders = sorted(path.parent for path in root.glob(f"*/*/{MANIFEST}"))
+    if not folders or len(folders) > RELEASES_MAX:
+        raise FileRefused(root.name, f"holds {len(folders)} releases")
+    return in_order(load_release(folder, terminology) for folder in folders)
+
+
+def in_order(releases: Iterable[Release]) -> tuple[Release, ...]:
+    """Return the releases so that each stands behind those whose outputs it reads, by name where that leaves a choice.
+
+    Raises:
+        ManifestRefused: a model has two releases, reads a model or an output that is not there, or reads itself through others.
+    """
+    by_name: dict[str, Release] = {}
+    for release in releases:
+        if release.manifest.name in by_name:
+            raise ManifestRefused(release.manifest.name, "has more than one release")
+        by_name[release.manifest.name] = release
+    done: dict[str, Release] = {}
+    for name in sorted(by_name):
+        _place(name, by_name, done, ())
+    return tuple(done.values())
+
+
+def _place(name: str, by_name: Mapping[str, Release], done: dict[str, Release], readers: tuple[str, ...]) -> None:
+    if name in done:
+        return
+    if name in readers:
+        raise ManifestRefused(name, f"reads its own output through {' and '.join(readers)}")
+    for read in models_read(by_name[name].manifest):
+        if read.model not in by_name or read.output not in {output.name for output in by_name[read.model].manifest.outputs}:
+            raise ManifestRefused(name, f"reads {read.output} of {read.model}, which is not among the releases")
+        _place(read.model, by_name, done, (*readers, name))
+    done[name] = by_name[name]
+
+
+def models_read(manifest: ModelManifest) -> tuple[ModelOutput, ...]:
+    """Return the outputs of other models that a manifest reads."""
+    features = [spec.feature for spec in (*manifest.inputs, *(spec for fallback in manifest.fallbacks for spec in fallback.features))]
+    options = [option for feature in features for option in (feature.options if isinstance(feature, FirstOf) else (feature,))]
+    return tuple(option for option in options if isinstance(option, ModelOutput))
+
+
+def _load(folder: Path, terminology: Terminology) -> Release:
+    files = read_release_files(folder)
+    for name in (MANIFEST, GRAPH, VECTORS):
+        if name not in files:
+            raise FileRefused(name, "is missing")
+    manifest = _decode(files[MANIFEST])
+    if (manifest.name, manifest.version) != (folder.parent.name, folder.name):
+        raise ManifestRefused(MANIFEST, "name and version are not those of the folders")
+    problems = manifest_problems(manifest, terminology)
+    if problems:
+        raise ManifestRefused(MANIFEST, "; ".join(problems))
+    check_signature(read_graph(files[GRAPH]), manifest)
+    identity = ReleaseIdentity(
+        name=manifest.name,
+        version=manifest.version,
+        graph_sha256=hashlib.sha256(files[GRAPH]).hexdigest(),
+        manifest_sha256=hashlib.sha256(files[MANIFEST]).hexdigest(),
+    )
+    return Release(manifest=manifest, graph=files[GRAPH], vectors=files[VECTORS], identity=identity, files=files)
+
+
+def _decode(content: bytes) -> ModelManifest:
+    try:
+        return decode_manifest(content)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # DecodeError: TOML or a wrong key; both name the place
+        raise ManifestRefused(MANIFEST, str(error)) from None
+
+
+def check_signature(graph: GraphSummary, manifest: ModelManifest) -> None:
+    """Hold names, element types and shapes of a graph against its manifest: float64 inputs [N], results [N, outputs].
+
+    Raises:
+        GraphRefused: they differ.
+    """
+    promised = dict.fromkeys((spec.tensor for spec in manifest.inputs), "float64")
+    if manifest.variant_tensor is not None:
+        promised[manifest.variant_tensor] = "int64"
+    for name in sorted(promised.keys() ^ graph.inputs.keys()):
+        raise GraphRefused(PLACE, f"the input {name} stands only in the {'manifest' if name in promised else 'graph'}")
+    for name, element in promised.items():
+        if not _is_rows_of(graph.inputs[name], element, ()):
+            raise GraphRefused(PLACE, f"the input {name} is not {element} [N]")
+    results = {manifest.result_tensor: "float64", manifest.applicable_tensor: "bool"}
+    if graph.outputs.keys() != results.keys():
+        raise GraphRefused(PLACE, "the outputs are not the manifest's result_tensor and applicable_tensor")
+    for name, element in results.items():
+        if not _is_rows_of(graph.outputs[name], element, (len(manifest.outputs),)):
+            raise GraphRefused(PLACE, f"the output {name} is not {element} [N, {len(manifest.outputs)}]")
+
+
+def _is_rows_of(kind: TensorType, element: str, row: tuple[int, ...]) -> bool:
+    """Tell whether a tensor has this element type, an open first dimension and these others."""
+    return kind.element == element and len(kind.dimensions) == 1 + len(row) and isinstance(kind.dimensions[0], str) and kind.dimensions[1:] == row

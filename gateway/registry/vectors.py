@@ -1,0 +1,237 @@
+"""Test vectors: rows of inputs with the answer that an independent implementation gave, run through a model before it is served.
+
+Columns: an input's tensor name (with its unit), or its concept with the unit in `<concept>_unit`; `model_variant`; the outputs'
+`vector_column`; `tolerance_abs` or `tolerance_rel` in each row. An empty input is absent; an empty expected output must be withheld. A row
+that cannot be run fails; so does every row of a file with an expected column that nobody compares.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from gateway.features.manifest import InputSpec, ModelManifest, SexAtAsOf
+from gateway.registry.refusal import VectorsRefused
+from gateway.registry.release import VECTORS, Release
+from gateway.terminology import Converted, Terminology
+
+CsvRow = Mapping[str, str]
+ROWS_MAX = 20_000
+FAILURES_SHOWN = 5
+_ROUNDED = "expected_rounded"  # of a measurement, as it is reported to people (half up)
+
+
+class RowResult(Protocol):
+    """What a run gives: by column of the manifest's outputs, NaN where not applicable."""
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """Return the numbers."""
+        ...
+
+    @property
+    def applicable(self) -> tuple[bool, ...]:
+        """Return which of them may be used."""
+        ...
+
+
+RunRow = Callable[[Mapping[str, float], int | None], RowResult]
+
+
+class RowFailure(msgspec.Struct, frozen=True):
+    """A row that failed, by its name in the file, and why: our words, no inputs."""
+
+    case_id: str
+    reason: str
+
+
+class VectorReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How many rows belong to the model and which of them failed."""
+
+    rows: int
+    failures: tuple[RowFailure, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Tell whether there was a row, and none failed."""
+        return self.rows > 0 and not self.failures
+
+    @property
+    def last_line(self) -> str:
+        """Return the line with which every check ends."""
+        return f"{self.rows - len(self.failures)} of {self.rows} rows within tolerance"
+
+
+class UnusableRow(Exception):
+    """A row cannot be run."""
+
+
+def read_rows(content: bytes) -> tuple[CsvRow, ...]:
+    """Return the rows of a vector file.
+
+    Raises:
+        VectorsRefused: it is not a CSV file with a header and rows of its width, names a column twice, or has more than `ROWS_MAX` rows.
+    """
+    try:
+        reader = csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""), restkey="", strict=True)
+        rows = tuple(reader)
+    except (UnicodeDecodeError, csv.Error):
+        raise VectorsRefused(VECTORS, "is not a CSV file in UTF-8") from None
+    names = reader.fieldnames or ()
+    if len(set(names)) != len(names) or "" in names or len(rows) > ROWS_MAX:
+        raise VectorsRefused(VECTORS, "has no header, a column without a name or named twice, or too many rows")
+    if any("" in row or None in row.values() for row in rows):
+        raise VectorsRefused(VECTORS, "a row is longer or shorter than the header")
+    return rows
+
+
+def check_vectors(release: Release, run: RunRow, terminology: Terminology, vectors: bytes | None = None) -> VectorReport:
+    """Run every row of a main vector file (by default the release's own) and compare.
+
+    Raises:
+        VectorsRefused: the file cannot be read at all.
+    """
+    return check_main_rows(release.manifest, read_rows(release.vectors if vectors is None else vectors), run, terminology)
+
+
+def require_vectors(release: Release, terminology: Terminology, run: RunRow) -> None:
+    """Run the release's own vectors: the self-test an engine is given.
+
+    Raises:
+        VectorsRefused: a row fails, or there is none.
+    """
+    report = check_vectors(release, run, terminology)
+    if not report.passed:
+        shown = "; ".join(f"{failure.case_id}: {failure.reason}" for failure in report.failures[:FAILURES_SHOWN])
+        raise VectorsRefused(f"{release.manifest.name}/{release.manifest.version}/{VECTORS}", f"{report.last_line}. {shown}")
+
+
+def check_main_rows(manifest: ModelManifest, rows: Sequence[CsvRow], run: RunRow, terminology: Terminology) -> VectorReport:
+    """Run rows of inputs through the graph and compare every output."""
+    row_check = _RowCheck(manifest, run, terminology)
+    return report_rows(rows, row_check.check)
+
+
+def report_rows(rows: Sequence[CsvRow], check: Callable[[CsvRow], str]) -> VectorReport:
+    """Check row by row; `check` returns what is wrong ("" for nothing)."""
+    failures = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            reason = check(row)
+        except Exception as error:  # noqa: BLE001 - whatever a row does to the code under test, it is that row's failure
+            reason = f"cannot be run: {error}" if isinstance(error, UnusableRow) else f"cannot be run: {type(error).__name__}"
+        if reason:
+            failures.append(RowFailure(row.get("case_id") or f"row {number}", reason))
+    return VectorReport(rows=len(rows), failures=tuple(failures))
+
+
+def number_of(text: str) -> float:
+    """Return a cell's number, NaN for an empty cell.
+
+    Raises:
+        UnusableRow: it is neither empty nor a finite number.
+    """
+    if not text:
+        return math.nan
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise UnusableRow("a cell is not a finite number")
+    return number
+
+
+def tolerance_of(row: CsvRow, expected: float) -> float:
+    """Return the allowed difference, from `tolerance_abs` or `tolerance_rel`.
+
+    Raises:
+        UnusableRow: the row states neither.
+    """
+    absolute, relative = (number_of(row.get(column, "")) for column in ("tolerance_abs", "tolerance_rel"))
+    tolerance = absolute if not math.isnan(absolute) else relative * abs(expected)
+    if not tolerance >= 0:
+        raise UnusableRow("the row states no tolerance")
+    return tolerance
+
+
+def input_of(spec: InputSpec, row: CsvRow, terminology: Terminology) -> float:
+    """Return one input as the graph gets it: NaN where the cell is empty, or the column of an optional input is not there.
+
+    Raises:
+        UnusableRow: a required column is not there, or its cell cannot be read or converted.
+    """
+    if spec.tensor not in row:
+        return _with_unit_column(spec, row, terminology)
+    text = row[spec.tensor]
+    if text and isinstance(spec.feature, SexAtAsOf):
+        if text not in spec.feature.encoding:
+            raise UnusableRow(f"{spec.tensor} is not one of the model's words")
+        return spec.feature.encoding[text]
+    return number_of(text)
+
+
+def _with_unit_column(spec: InputSpec, row: CsvRow, terminology: Terminology) -> float:
+    unit_column = f"{spec.concept}_unit"
+    if spec.concept not in row or unit_column not in row:
+        if spec.optional:
+            return math.nan
+        raise UnusableRow(f"there is no column for {spec.tensor}")
+    value = number_of(row[spec.concept])
+    if math.isnan(value):
+        return value
+    converted = terminology.convert(spec.concept, value, row[unit_column], coded=True)
+    if not isinstance(converted, Converted):
+        raise UnusableRow(f"{spec.concept} cannot be used: {converted.reason}")
+    return converted.value
+
+
+class _RowCheck:
+    """Compares one row after the other with what the graph gives."""
+
+    def __init__(self, manifest: ModelManifest, run: RunRow, terminology: Terminology) -> None:
+        self._manifest = manifest
+        self._run = run
+        self._terminology = terminology
+        self._variants = {variant.name: variant.index for variant in manifest.variants}
+        self._columns = {output.vector_column: output.index for output in manifest.outputs}
+
+    def check(self, row: CsvRow) -> str:
+        """Return what is wrong with a row, "" for nothing."""
+        not_compared = [name for name in row if name.startswith(("expected_", "fallback_expected_")) and name not in {*self._columns, _ROUNDED}]
+        missing = [name for name in self._columns if name not in row]
+        if not_compared or missing:
+            return f"cannot be run: columns that are not compared or not there: {', '.join([*not_compared, *missing])}"
+        tensors = {spec.tensor: input_of(spec, row, self._terminology) for spec in self._manifest.inputs}
+        result = self._run(tensors, self._variant_of(row))
+        wrong = [self._compare(row, column, result) for column in self._columns]
+        return "; ".join(filter(None, [*wrong, self._compare_rounded(row, result)]))
+
+    def _variant_of(self, row: CsvRow) -> int | None:
+        if not self._variants:
+            return None
+        name = row.get("model_variant", "")
+        if name not in self._variants:
+            raise UnusableRow("model_variant names none of the model's variants")
+        return self._variants[name]
+
+    def _compare(self, row: CsvRow, column: str, result: RowResult) -> str:
+        place = self._columns[column]
+        value, applies = result.values[place], result.applicable[place]
+        expected = number_of(row[column])
+        if math.isnan(expected):
+            return f"{column} must be withheld" if applies or not math.isnan(value) else ""
+        if not applies:
+            return f"{column} is withheld"
+        return "" if abs(value - expected) <= tolerance_of(row, expected) else f"{column} differs by {abs(value - expected):.3g}"
+
+    def _compare_rounded(self, row: CsvRow, result: RowResult) -> str:
+        """A measurement is reported to people half up (data sheets: `floor(x + 0.5)`)."""
+        if not row.get(_ROUNDED) or self._manifest.measurement is None:
+            return f"cannot be run: nothing is rounded in {_ROUNDED}" if row.get(_ROUNDED) else ""
+        scale = 10.0**self._manifest.measurement.decimals
+        reported = math.floor(result.values[0] * scale + 0.5) / scale
+        return "" if reported == number_of(row[_ROUNDED]) else f"{_ROUNDED} differs"
