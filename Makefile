@@ -1,0 +1,68 @@
+# Two commands matter: `make demo` and `make test`. Both need make and Python 3.11 or newer, and nothing else.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# `make test TESTS=tests/record` runs a part.
+TESTS ?= tests
+# Kills of one campaign, see tests/faults.
+KILLS ?= 100
+
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
+
+.PHONY: help demo test lint format docs lock campaign bench clean
+
+help: ## Show the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(STAMP) ## Assess six synthetic patients from end to end (ARGS=--serve keeps it running)
+	@$(BIN)/gateway demo $(ARGS)
+
+test: $(STAMP) ## Run everything that can run here; what cannot is listed at the end with its reason
+	@$(BIN)/python -m pytest $(TESTS)
+
+lint: $(STAMP) ## Lint, format, types, import contract, Dockerfile
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/hadolint Dockerfile
+
+format: $(STAMP) ## Format the code
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+docs: $(STAMP) ## Write the generated pages of docs/
+	$(BIN)/python -m gateway.config > docs/configuration.md
+	$(BIN)/python -m gateway.errors > docs/errors.md
+
+lock: ## Resolve the dependencies anew (needs uv)
+	$(COMPILE) --upgrade --extra cpu --extra test --extra lint --extra build pyproject.toml --output-file requirements.lock
+	$(COMPILE) --extra cpu pyproject.toml --constraint requirements.lock --output-file requirements-runtime.lock
+
+campaign: $(STAMP) ## Kill the gateway KILLS times under load and verify the audit log each time
+	GATEWAY_KILLS=$(KILLS) $(BIN)/python -m pytest tests/faults
+
+bench: $(STAMP) ## Measure the gateway against the reference program (GATEWAY_BENCH_DIR)
+	@$(BIN)/python tests/benchmark/run.py $(ARGS)
+
+clean: ## Remove the environment and the caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# Every package is checked against the hashes of the lock; uv does the same, faster, where it is installed.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (PYTHON=...)"; exit 1; }
+	@echo "building the environment in $(VENV)"
+	@if command -v uv >/dev/null 2>&1; then \
+		uv venv --quiet --allow-existing --python $(PYTHON) $(VENV) && \
+		uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock && \
+		uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e . ; \
+	else \
+		$(PYTHON) -m venv $(VENV) && \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock && \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . ; \
+	fi
+	@touch $(STAMP)
