@@ -1,1 +1,9 @@
-""""""
+"""Features: from a record to the inputs a manifest declares, and from manifests to what must be fetched.
+
+    extract_inputs(manifest, record, terminology, ExtractionContext(as_of=..., setting=...), model_outputs) -> {name: InputValue}
+    compile_plan(manifests, terminology)                                                                    -> FetchPlan
+    manifest_problems(manifest, terminology)                                                                -> () when sound
+
+One operator per kind of feature: patient (age, sex), measured (newest, pair, mean, quotient), category, findings (conditions),
+medications, derived (another model's output, first of several). What a found number is worth is judged in `quality`.
+"""

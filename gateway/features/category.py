@@ -15,7 +15,7 @@ from gateway.record.reason import Reason, ReasonCode
 from gateway.record.values import Measurement
 
 
-class _Answer(msgspec.Struct, frozen=True):
+class _Answer(msgspec.Struct, frozen=True, gc=False):
     """One Observation's answer: its number, or why it has none."""
 
     source: Measurement
@@ -34,8 +34,8 @@ def coded_category(target: Target, feature: CodedCategory, chart: Chart) -> Inpu
     usable = [answer for answer in answers if answer.value is not None]
     if not usable:
         why = ", ".join(dict.fromkeys(answer.why for answer in answers))
-        evidence = tuple(evidence_of(answer.source) for answer in answers[:1])
-        return not_usable(target, InputState.MISSING, f"nothing usable: {why}" if why else "searched, nothing recorded", Shown(evidence=evidence))
+        words = f"nothing usable: {why}" if why else "searched, nothing recorded"
+        return not_usable(target, InputState.MISSING, words, Shown(evidence=tuple(evidence_of(answer.source) for answer in answers[:1])))
     return _newest_answer(target, usable, answers)
 
 

@@ -60,10 +60,11 @@ def _name_problems(manifest: ModelManifest) -> Iterator[str]:
 
 def _reference_problems(manifest: ModelManifest) -> Iterator[str]:
     inputs = {spec.name for spec in manifest.inputs}
+    optional = {spec.name for spec in manifest.inputs if spec.optional}
     outputs = {output.name for output in manifest.outputs}
     for output in manifest.outputs:
         yield from (f"output {output.name} needs {name}, which is no input" for name in output.needs if name not in inputs)
-        yield from (f"output {output.name} needs {spec.name}, which is optional" for spec in manifest.inputs if spec.optional and spec.name in output.needs)
+        yield from (f"output {output.name} needs {name}, which is optional" for name in output.needs if name in optional)
     for spec in manifest.inputs:
         only_for = spec.model_range.only_for if spec.model_range is not None else ()
         yield from (f"input {spec.name}: {name} is no output" for name in only_for if name not in outputs)

@@ -26,7 +26,7 @@ class ExtractionContext(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("an as-of time needs a time zone")
 
 
-class Target(msgspec.Struct, frozen=True):
+class Target(msgspec.Struct, frozen=True, gc=False):
     """The input an operator works for: its name in reason codes, concept, unit and age limits in this care setting."""
 
     name: str

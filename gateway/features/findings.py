@@ -96,7 +96,10 @@ def _dated(problem: Problem) -> FhirTime | None:
 
 
 def exclusion_found(exclusion: Exclusion, chart: Chart) -> InputValue:
-    """Return whether an exclusion holds. Someone whom it cannot concern needs no proof of its absence; a record of it counts all the same."""
+    """Return whether an exclusion holds.
+
+    Someone whom it cannot concern needs no proof of its absence; a record of it counts all the same.
+    """
     target = Target(exclusion.name, exclusion.feature.group, "1")
     value = condition_present(target, exclusion.feature, chart)
     if not value.usable and len(exclusion.sexes) == 1:

@@ -44,8 +44,9 @@ class NewestPair(_Strict, frozen=True, kw_only=True, tag_field="operator", tag="
 
 
 class MeanOfNewest(_Strict, frozen=True, kw_only=True, tag_field="operator", tag="mean_of_newest"):
-    """The mean of up to `count` newest usable values within the look-back; `outpatient_only` leaves out readings taken in an ED or
-    inpatient stay, and adds CAUTION where a reading's setting is not known (rules 4).
+    """The mean of up to `count` newest usable values within the look-back.
+
+    `outpatient_only` leaves out readings taken in an ED or inpatient stay, and adds CAUTION where one's setting is not known (rules 4).
     """
 
     concept: str
@@ -121,7 +122,8 @@ class FirstOf(_Strict, frozen=True, kw_only=True, tag_field="operator", tag="fir
 
 
 SimpleFeature = (
-    Age | SexAtAsOf | Newest | NewestPair | MeanOfNewest | Quotient | CodedCategory | ConditionPresent | CurrentMedication | ModelOutput | SiteSetting
+    Age | SexAtAsOf | Newest | NewestPair | MeanOfNewest | Quotient | CodedCategory | ConditionPresent | CurrentMedication | ModelOutput
+    | SiteSetting
 )
 Feature = SimpleFeature | FirstOf
 

@@ -80,8 +80,7 @@ def newest_pair(target: Target, feature: NewestPair, chart: Chart) -> InputValue
         return newest_of(target, Newest(concept=feature.concept), chart)
     for reading in readings.usable():
         if _has_partner(reading, partner):
-            same = [other for other in takewhile(lambda other: other.at >= reading.at, readings.usable()) if other.at == reading.at]
-            return chosen_value(target, choose_at_instant(same), readings)
+            return chosen_value(target, choose_at_instant(readings.at_instant(reading.at)), readings)
     return not_usable(target, InputState.MISSING, f"no date with both this and {feature.partner}")
 
 
@@ -128,7 +127,10 @@ def _accepted(feature: MeanOfNewest, readings: Readings, chart: Chart) -> Iterat
 
 
 def quotient(target: Target, feature: Quotient, chart: Chart) -> InputValue:
-    """Return `factor * numerator / denominator ** power`. The denominator has an age limit of its own; the target's limit is the numerator's."""
+    """Return `factor * numerator / denominator ** power`.
+
+    The denominator has an age limit of its own (a height); the target's limit is the numerator's.
+    """
     parts = [
         newest_of(Target(target.name, concept, chart.terminology.concept(concept).unit or ""), Newest(concept=concept), chart)
         for concept in (feature.numerator, feature.denominator)

@@ -21,7 +21,7 @@ CODE_OF_STATE = {
 }
 
 
-class Shown(msgspec.Struct, frozen=True):
+class Shown(msgspec.Struct, frozen=True, gc=False):
     """What a person gets to see of an input, used or not: value in the target's unit, oldest time, words, evidence."""
 
     value: float | None = None

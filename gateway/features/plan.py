@@ -41,9 +41,10 @@ def compile_plan(manifests: Iterable[ModelManifest], terminology: Terminology, o
     concepts = {concept for feature in features for concept in concepts_of(feature)}
     codes = _codes_by_group(concepts, terminology)
     searches = [
-        Search(group=group, resource_type="Observation", parameters=(_by_code(codes[group]) if observation_mode == "code" else _by_category(group),))
+        Search(group=group, resource_type="Observation", parameters=(by_code if observation_mode == "code" else _by_category(group),))
         for group in _CATEGORIES
         if group in codes
+        for by_code in [_by_code(codes[group])]
     ]
     searches += (search for group, search in _BY_PATIENT.items() if group in _groups_beside(features))
     return FetchPlan(searches=tuple(searches))

@@ -20,13 +20,14 @@ from gateway.terminology import Refused, RefusedReason, Terminology
 
 ROUNDING_TOLERANCE = 0.01  # relative: one result in mg/dL and in mmol/L, each rounded by the laboratory
 RETRACTED_STATUSES = frozenset({"cancelled", "entered-in-error"})  # never said, so nothing newer to warn of
+MONTHS_PER_YEAR = 12
 BEGIN_OF_TIME = dt.datetime.min.replace(tzinfo=dt.UTC)
 END_OF_TIME = dt.datetime.max.replace(tzinfo=dt.UTC)
 _REFUSED_WORDS = {RefusedReason.UNKNOWN_UNIT: "unknown unit", RefusedReason.MISSING_UNIT: "no unit"}
 CORRECTING_STATUSES = frozenset({"amended", "corrected"})
 
 
-class Reading(msgspec.Struct, frozen=True):
+class Reading(msgspec.Struct, frozen=True, gc=False):
     """A usable number in the concept's unit, with the measurement it came from and its time."""
 
     value: float
@@ -34,7 +35,7 @@ class Reading(msgspec.Struct, frozen=True):
     source: Measurement
 
 
-class Unusable(msgspec.Struct, frozen=True):
+class Unusable(msgspec.Struct, frozen=True, gc=False):
     """A measurement that cannot be used, and why. `value` is set where it could be converted; `implausible` where that is the reason."""
 
     why: str
@@ -66,6 +67,16 @@ class Readings:
         """Tell whether there is a usable number at all."""
         return next(self.usable(), None) is not None
 
+    def at_instant(self, at: dt.datetime) -> list[Reading]:
+        """Return the usable numbers of one instant."""
+        found: list[Reading] = []
+        for reading in self.usable():
+            if reading.at < at:
+                break
+            if reading.at == at:
+                found.append(reading)
+        return found
+
     def unusable(self) -> list[Unusable]:
         """Return everything unusable that was met so far, newest first, ties by resource id, undated ones last."""
         return sorted(self._unusable, key=_unusable_order)
@@ -96,7 +107,7 @@ def _unusable_order(item: Unusable) -> tuple[float, str, str]:
     return (-item.at.timestamp() if item.at is not None else math.inf, item.source.source.id, item.why)
 
 
-class Choice(msgspec.Struct, frozen=True):
+class Choice(msgspec.Struct, frozen=True, gc=False):
     """What the rule for one instant gave: `reading` None when nothing wins; `rivals` are the other numbers of that instant."""
 
     reading: Reading | None
@@ -213,7 +224,8 @@ def last_instant(time: FhirTime) -> dt.datetime:
         if time.precision is Precision.DAY:
             return at + dt.timedelta(days=1)
         if time.precision is Precision.MONTH:
-            return at.replace(year=at.year + 1, month=1) if at.month == 12 else at.replace(month=at.month + 1)
+            years, month = divmod(at.month, MONTHS_PER_YEAR)
+            return at.replace(year=at.year + years, month=month + 1)
         return at.replace(year=at.year + 1)
     except (ValueError, OverflowError):  # "9999-12-31", the usual word for "no end"
         return END_OF_TIME

@@ -62,8 +62,7 @@ def _covers(stay: Stay, measurement: Measurement) -> bool:
     """Tell whether the stay and the measured time overlap; a time known to the day is the whole day."""
     if measurement.time is None or stay.start is None or stay.status in NEVER_HAPPENED:
         return False
-    if stay.end is not None:
-        until = last_instant(stay.end)
-    else:
-        until = END_OF_TIME if stay.status in GOING_ON else last_instant(stay.start)
-    return stay.start.at <= max(measurement.time.at, last_instant(measurement.time) - dt.timedelta.resolution) and measurement.time.at < until
+    is_open = stay.end is None and stay.status in GOING_ON
+    until = END_OF_TIME if is_open else last_instant(stay.end or stay.start)
+    measured_until = max(measurement.time.at, last_instant(measurement.time) - dt.timedelta.resolution)
+    return stay.start.at <= measured_until and measurement.time.at < until

@@ -32,7 +32,7 @@ class InputState(enum.StrEnum):
 USABLE_STATES = frozenset({InputState.VALID, InputState.CONCLUDED_ABSENT, InputState.ASSUMED})
 
 
-class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+class Evidence(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One resource a value rests on, with the number, unit and time as received."""
 
     source: SourceRef
@@ -41,7 +41,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     time: dt.datetime | None = None
 
 
-class InputValue(msgspec.Struct, frozen=True, kw_only=True):
+class InputValue(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One input of one model for one patient at one as-of time.
 
     `value` is in the manifest's unit and set when a number was found, also when it is then withheld (stale, out of range), so that a person

@@ -40,12 +40,13 @@ def judge_eligibility(
     regraded: dict[str, InputValue] = {}
     for spec in manifest.inputs:
         if isinstance(spec.feature, Age):
-            value = regraded[spec.name] = _grade_age(spec, inputs[spec.name], eligibility)
+            value = regraded[spec.name] = _grade_age(inputs[spec.name], eligibility)
             if not value.usable and not _eligible_throughout(value, eligibility):
                 general += value.reasons
     for exclusion in eligibility.exclusions:
         general += _exclusion_reasons(exclusion, inputs[exclusion.name])
-    sex = [reason for spec in manifest.inputs if isinstance(spec.feature, SexAtAsOf) for reason in _grade_sex(spec, inputs, eligibility, regraded)]
+    sexes = [spec for spec in manifest.inputs if isinstance(spec.feature, SexAtAsOf)]
+    sex = [reason for spec in sexes for reason in _grade_sex(spec, inputs, eligibility, regraded)]
     return Eligible(reasons=(*general, *sex), shuts_fallbacks=bool(general), inputs=regraded)
 
 
@@ -64,7 +65,7 @@ def _setting_reasons(eligibility: Eligibility, setting: Setting, source: Setting
     return [Reason(ReasonCode.CARE_SETTING, "", f"not made for the care setting {setting} ({_SETTING_WORDS[source]})")]
 
 
-def _grade_age(spec: InputSpec, value: InputValue, eligibility: Eligibility) -> InputValue:
+def _grade_age(value: InputValue, eligibility: Eligibility) -> InputValue:
     """Give AGE_OUT_OF_RANGE where no age the patient can have is inside the range."""
     ends = (value.tensor_value,) if value.usable else value.interval
     if ends is None or any(eligibility.age_years.holds(end) for end in ends):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.features.derived import is_older
-from gateway.features.manifest import InputSpec, ModelManifest
+from gateway.features.manifest import Consistency, InputSpec, ModelManifest, Range
 from gateway.features.value import InputState, InputValue
 from gateway.record.reason import Reason, ReasonCode
 
@@ -26,27 +26,37 @@ def grade_inputs(manifest: ModelManifest, inputs: Mapping[str, InputValue], as_o
     """Grade every input of the manifest and of its fallbacks; exclusions pass through as they are."""
     graded = {name: value if value.age_limit.applicable else _meaningless(value) for name, value in inputs.items()}
     for pair in manifest.consistency:
-        left, right = graded[pair.left], graded[pair.right]
-        if left.usable and right.usable and left.tensor_value >= right.tensor_value:
-            reason = Reason(ReasonCode.INCONSISTENT, pair.name, f"{pair.left} must be smaller than {pair.right}")
-            for value in (left, right):
-                graded[value.name] = withhold(value, InputState.INCONSISTENT, reason)
+        _grade_pair(pair, graded)
     by_output: dict[str, tuple[Reason, ...]] = {}
     for spec in manifest.inputs:
         value = graded[spec.name] = _grade_age(graded[spec.name], as_of)
-        if value.usable and spec.model_range is not None and not spec.model_range.holds(value.tensor_value):
-            reason = Reason(ReasonCode.VALUE_OUT_OF_MODEL_RANGE, spec.name, _range_words(spec))
-            if spec.model_range.only_for:
-                for output in spec.model_range.only_for:
-                    by_output[output] = (*by_output.get(output, ()), reason)
-            else:
-                graded[spec.name] = withhold(value, InputState.OUT_OF_MODEL_RANGE, reason)
-        elif value.usable and spec.caution_above:
+        if not value.usable:
+            continue
+        if spec.model_range is not None and not spec.model_range.holds(value.tensor_value):
+            _grade_range(spec, spec.model_range, graded, by_output)
+        elif spec.caution_above:
             graded[spec.name] = _caution_above(spec, value)
     for fallback in manifest.fallbacks:
         for spec in fallback.features:
             graded[spec.name] = _grade_age(graded[spec.name], as_of)
     return Grades(inputs=graded, by_output=by_output)
+
+
+def _grade_pair(pair: Consistency, graded: dict[str, InputValue]) -> None:
+    left, right = graded[pair.left], graded[pair.right]
+    if left.usable and right.usable and left.tensor_value >= right.tensor_value:
+        reason = Reason(ReasonCode.INCONSISTENT, pair.name, f"{pair.left} must be smaller than {pair.right}")
+        for value in (left, right):
+            graded[value.name] = withhold(value, InputState.INCONSISTENT, reason)
+
+
+def _grade_range(spec: InputSpec, limits: Range, graded: dict[str, InputValue], by_output: dict[str, tuple[Reason, ...]]) -> None:
+    words = f"the model was made for {limits.low:g} to {limits.high:g} {spec.unit}"
+    reason = Reason(ReasonCode.VALUE_OUT_OF_MODEL_RANGE, spec.name, words)
+    if not limits.only_for:
+        graded[spec.name] = withhold(graded[spec.name], InputState.OUT_OF_MODEL_RANGE, reason)
+    for output in limits.only_for:
+        by_output[output] = (*by_output.get(output, ()), reason)
 
 
 def withhold(value: InputValue, state: InputState, reason: Reason) -> InputValue:
@@ -56,7 +66,8 @@ def withhold(value: InputValue, state: InputState, reason: Reason) -> InputValue
 
 def _meaningless(value: InputValue) -> InputValue:
     """The tables say `n/a` for this concept in this care setting (rules 3)."""
-    return withhold(value, InputState.OUT_OF_MODEL_RANGE, Reason(ReasonCode.CARE_SETTING, "", f"{value.name} has no meaning in this setting"))
+    reason = Reason(ReasonCode.CARE_SETTING, "", f"{value.name} has no meaning in this setting")
+    return withhold(value, InputState.OUT_OF_MODEL_RANGE, reason)
 
 
 def _grade_age(value: InputValue, as_of: dt.datetime) -> InputValue:
@@ -79,7 +90,3 @@ def _caution_above(spec: InputSpec, value: InputValue) -> InputValue:
         if value.tensor_value > bound
     )
     return msgspec.structs.replace(value, reasons=(*value.reasons, *cautions)) if cautions else value
-
-
-def _range_words(spec: InputSpec) -> str:
-    return f"the model was made for {spec.model_range.low:g} to {spec.model_range.high:g} {spec.unit}" if spec.model_range else ""

@@ -41,7 +41,7 @@ LOINC = "http://loinc.org"
 GROUP_NAMES = {Group.LABORATORY: "labs", Group.VITAL_SIGNS: "vitals"}
 # Known to the vector files; a manifest that does not declare them does not look at them.
 EXCLUSION_FLAGS = ("pregnancy", "prior_cvd", "kidney_replacement", "aki", "on_vka", "hypercapnic_target_documented")
-_WITHOUT_EFFECT = frozenset({"labs_age_days", "vitals_age_days", "labs_span_days", "care_setting", "setting", "deceased_0_1", "region", "sex"})
+_GENERAL_NAMES = frozenset({"labs_age_days", "vitals_age_days", "labs_span_days", "care_setting", "setting", "deceased_0_1", "region"})
 
 
 class StatedResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +88,7 @@ def _known_names(manifest: ModelManifest) -> set[str]:
     specs = [*manifest.inputs, *(spec for fallback in manifest.fallbacks for spec in fallback.features)]
     flags = {*EXCLUSION_FLAGS, *(exclusion.name for exclusion in manifest.eligibility.exclusions)}
     names = {spec.tensor for spec in specs} | {f"{spec.tensor}_loinc" for spec in specs} | {f"{flag}_0_1" for flag in flags}
-    return names | {f"{spec.name}_age_days" for spec in specs} | _WITHOUT_EFFECT
+    return names | {f"{spec.name}_age_days" for spec in specs} | _GENERAL_NAMES
 
 
 class _Reader:
