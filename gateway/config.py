@@ -36,14 +36,18 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class ServerSettings(_Section, frozen=True, kw_only=True):
     """Where the gateway listens, and the limits of one request."""
 
-    host: Annotated[str, Meta(description="Address to bind. Without configured identities only a loopback address is accepted.")] = "127.0.0.1"
+    host: Annotated[str, Meta(description="Address to bind. Without configured identities only a loopback address is accepted.")] = (
+        "127.0.0.1"
+    )
     port: Annotated[int, Meta(description="Port to bind; 0 takes a free one.", ge=0, le=65535)] = 8000
     public_url: Annotated[str, Meta(description="The gateway's own base URL as callers see it; empty: taken from host and port.")] = ""
     body_bytes_max: Annotated[int, Meta(description="Largest request body in bytes; a larger one is refused with 413.", gt=0)] = 10_000_000
     json_depth_max: Annotated[int, Meta(description="Deepest nesting of a request body; a deeper one is refused with 413.", gt=0)] = 64
     concurrency_max: Annotated[int, Meta(description="Requests in work at once; one more is refused with 503.", gt=0)] = 128
     deadline_rest_s: Annotated[float, Meta(description="Seconds one REST request may take, FHIR pull and audit included.", gt=0)] = 10.0
-    deadline_cds_s: Annotated[float, Meta(description="Seconds one CDS Hooks request may take; the specification suggests 0.5.", gt=0)] = 0.5
+    deadline_cds_s: Annotated[float, Meta(description="Seconds one CDS Hooks request may take; the specification suggests 0.5.", gt=0)] = (
+        0.5
+    )
     shutdown_grace_s: Annotated[float, Meta(description="Seconds that requests in work get to finish when the gateway stops.", ge=0)] = 20.0
     openapi: Annotated[bool, Meta(description="Serve the OpenAPI page at /docs. Refused outside the development profile.")] = False
 
@@ -52,10 +56,14 @@ class FhirSettings(_Section, frozen=True, kw_only=True):
     """The hospital's FHIR server, and the limits of one pull."""
 
     base_url: Annotated[
-        str, Meta(description="FHIR base URL: https, or http on loopback under the development profile. Empty: only inline records and prefetch.")
+        str,
+        Meta(
+            description="FHIR base URL: https, or http on loopback under the development profile. Empty: only inline records and prefetch."
+        ),
     ] = ""
     batch: Annotated[
-        Literal["auto", "never", "always"], Meta(description="Send the searches as one batch Bundle: where proven to work, never, or always.")
+        Literal["auto", "never", "always"],
+        Meta(description="Send the searches as one batch Bundle: where proven to work, never, or always."),
     ] = "auto"
     observation_search: Annotated[
         Literal["code", "category"], Meta(description="Search Observations by code, or by category where the server cannot search by code.")
@@ -77,7 +85,11 @@ class AuditSettings(_Section, frozen=True, kw_only=True):
 
     database: Annotated[str, Meta(description="SQLite file of the log, on a local disk.", min_length=1)] = "var/audit.db"
     key_file: Annotated[
-        str, Meta(description="Key file (mode 0400). Outside development it must be named, and lie on another device than the database.", min_length=1)
+        str,
+        Meta(
+            description="Key file (mode 0400). Outside development it must be named, and lie on another device than the database.",
+            min_length=1,
+        ),
     ] = "var/kek.json"
     wait_s_max: Annotated[float, Meta(description="Seconds to wait until a record is durable; then 503 and no answer.", gt=0)] = 2.0
     queue_max: Annotated[int, Meta(description="Records that may wait for the writer; one more is refused with 503.", gt=0)] = 4096
@@ -87,7 +99,9 @@ class AuditSettings(_Section, frozen=True, kw_only=True):
 class ModelSettings(_Section, frozen=True, kw_only=True):
     """Which model releases are served."""
 
-    folder: Annotated[str, Meta(description="Folder with the releases, `<name>/<version>/`; empty: the releases shipped with the gateway.")] = ""
+    folder: Annotated[
+        str, Meta(description="Folder with the releases, `<name>/<version>/`; empty: the releases shipped with the gateway.")
+    ] = ""
     enabled: Annotated[tuple[str, ...], Meta(description="Names of the models to serve; empty: all.")] = ()
 
 
@@ -99,7 +113,9 @@ class CdsSettings(_Section, frozen=True, kw_only=True):
     ] = "model"
     thresholds: Annotated[
         dict[str, Annotated[float, Meta(ge=0)]],
-        Meta(description="Own thresholds by model name, on the scale of the model's output (a probability is 0..1), instead of the model's."),
+        Meta(
+            description="Own thresholds by model name, on the scale of the model's output (a probability is 0..1), instead of the model's."
+        ),
     ] = {}
     source_label: Annotated[str, Meta(description="Name under which cards appear.", min_length=1)] = "Clinical inference gateway"
     valid_minutes: Annotated[int, Meta(description="Minutes for which a card counts as current.", gt=0)] = 60
@@ -123,7 +139,9 @@ class LoggingSettings(_Section, frozen=True, kw_only=True):
 class ClockSettings(_Section, frozen=True, kw_only=True):
     """The clock; a shifted one is refused outside development."""
 
-    offset_days: Annotated[float, Meta(description="Days by which the gateway's clock is ahead, for trying out what ageing records do.")] = 0.0
+    offset_days: Annotated[
+        float, Meta(description="Days by which the gateway's clock is ahead, for trying out what ageing records do.")
+    ] = 0.0
 
 
 class Settings(_Section, frozen=True, kw_only=True):
@@ -217,7 +235,7 @@ def check_settings(settings: Settings) -> tuple[str, ...]:
 def _problems(settings: Settings) -> Iterable[str]:
     development = settings.profile == "development"
     if settings.server.host not in LOOPBACK:
-        yield "server.host is not a loopback address and no identities are configured: anybody could ask about any patient; bind to 127.0.0.1"
+        yield "server.host is not loopback and no identities are configured: anybody could ask about any patient; bind to 127.0.0.1"
     if not development:
         yield "profile: no identities are configured, so only the development profile may run, with its named development caller"
     if problem := _problem_of_base_url(settings.fhir.base_url, development=development):
@@ -273,8 +291,9 @@ def render_documentation() -> str:
     lines = [
         "# Configuration",
         "",
-        "One TOML file, named by `--config` or `GATEWAY_CONFIG`; an environment variable `GATEWAY__SECTION__KEY` overrides `key` of `[section]`",
-        "(a list is separated by commas; a table can only be set in the file). Unknown keys are refused. Limits are ours: times in seconds, sizes in bytes.",
+        "One TOML file, named by `--config` or `GATEWAY_CONFIG`; an environment variable `GATEWAY__SECTION__KEY` overrides",
+        "`key` of `[section]` (a list is separated by commas; a table can only be set in the file). Unknown keys are refused.",
+        "Every limit is ours: times in seconds, sizes in bytes.",
         "",
         "This page is generated from the settings (`python -m gateway.config > docs/configuration.md`); a test fails when it is stale.",
         *_section_lines(Settings, ""),

@@ -16,6 +16,9 @@ but it may name internals). The table of codes in docs/errors.md is generated fr
 """
 
 import enum
+import sys
+from collections.abc import Mapping
+from typing import NamedTuple
 
 
 class ErrorCode(enum.StrEnum):
@@ -52,6 +55,82 @@ class ErrorCode(enum.StrEnum):
     OVERLOADED = "overloaded"
     SHUTTING_DOWN = "shutting-down"
     INTERNAL = "internal"
+
+
+class Meaning(NamedTuple):
+    """What a code says to an integrator: the HTTP statuses under which it comes, what happened, and what to do about it."""
+
+    statuses: tuple[int, ...]
+    words: str
+    remedy: str
+
+
+# The one place for these texts: docs/errors.md is printed from here.
+CODES: Mapping[ErrorCode, Meaning] = {
+    ErrorCode.MALFORMED_JSON: Meaning(
+        (400,), "The body is not strict JSON in UTF-8, or did not arrive whole.", "Send UTF-8 JSON without repeated keys."
+    ),
+    ErrorCode.MALFORMED_PARAMETERS: Meaning(
+        (400,), "The body is not a Parameters resource of the declared form.", "See the OperationDefinition."
+    ),
+    ErrorCode.UNKNOWN_PARAMETER: Meaning(
+        (400,), "A parameter has a name that the operation does not declare.", "See the OperationDefinition."
+    ),
+    ErrorCode.UNKNOWN_MODEL: Meaning((400,), "No model of this name is released here.", "Ask `gateway models list`, or leave `model` out."),
+    ErrorCode.INVALID_AS_OF: Meaning(
+        (400,), "`asOf` is not a date, or a dateTime with a time zone.", "Write `2026-03-01` or `2026-03-01T08:00:00Z`."
+    ),
+    ErrorCode.INVALID_SETTING: Meaning((400,), "`setting` is not a care setting.", "Send `ed`, `inpatient` or `ambulatory`."),
+    ErrorCode.INVALID_PATIENT_ID: Meaning(
+        (400,), "The patient id is not a FHIR id.", "Send the id alone: letters, digits, `-` and `.`, at most 64."
+    ),
+    ErrorCode.INVALID_RECORD: Meaning(
+        (400,), "The inline record cannot be read as the record of one patient.", "Send a Bundle with exactly one Patient."
+    ),
+    ErrorCode.INVALID_CDS_REQUEST: Meaning((400,), "The CDS Hooks request lacks a required field.", "See the CDS Hooks specification."),
+    ErrorCode.HOOK_MISMATCH: Meaning((400,), "The service does not answer this hook.", "See `GET /cds-services`."),
+    ErrorCode.UNKNOWN_CDS_SERVICE: Meaning((404,), "There is no such CDS service.", "See `GET /cds-services`."),
+    ErrorCode.PATIENT_MISMATCH: Meaning(
+        (400, 412), "The parts of the request name different patients.", "Check which patient is meant before asking again."
+    ),
+    ErrorCode.PREFETCH_MISSING: Meaning((412,), "Needed data was neither prefetched nor can be fetched.", "Send the named prefetch keys."),
+    ErrorCode.NOT_AUTHENTICATED: Meaning((401,), "No credentials, or bad ones. The reason is never told.", "Check the credentials."),
+    ErrorCode.FORBIDDEN: Meaning((403,), "This caller may not do that.", "Ask the operator for the permission."),
+    ErrorCode.RETROSPECTIVE_FORBIDDEN: Meaning(
+        (403,), "This caller may not ask about the past.", "Leave `asOf` out, or ask for the permission."
+    ),
+    ErrorCode.PATIENT_NOT_FOUND: Meaning((404,), "The FHIR server knows no such Patient.", "Check the id."),
+    ErrorCode.PATIENT_FORBIDDEN: Meaning(
+        (403,), "The FHIR server does not let this gateway see the Patient.", "Ask the FHIR server's operator."
+    ),
+    ErrorCode.PATIENT_NOT_FETCHED: Meaning(
+        (502,), "The FHIR server did not give the Patient.", "Try again; `gateway doctor` checks the server."
+    ),
+    ErrorCode.PATIENT_TIMEOUT: Meaning(
+        (504,), "The FHIR server did not give the Patient in time.", "Try again; `gateway doctor` checks the server."
+    ),
+    ErrorCode.NO_FHIR_SERVER: Meaning(
+        (412,), "No FHIR server is configured to read the record from.", "Send the record inline, or set `fhir.base_url`."
+    ),
+    ErrorCode.UNKNOWN_ROUTE: Meaning((404,), "There is nothing at this address.", "See `GET /fhir/metadata`."),
+    ErrorCode.METHOD_NOT_ALLOWED: Meaning((405,), "The address does not answer this method.", "See `GET /fhir/metadata`."),
+    ErrorCode.UNSUPPORTED_MEDIA_TYPE: Meaning(
+        (400,), "The body is not declared as JSON.", "Send `application/fhir+json` or `application/json`."
+    ),
+    ErrorCode.BODY_TOO_LARGE: Meaning(
+        (413,), "The body is larger than this server accepts.", "Send less, or let the gateway pull the record."
+    ),
+    ErrorCode.BODY_TOO_DEEP: Meaning((413,), "The body is nested deeper than this server accepts.", "Send a flatter document."),
+    ErrorCode.AUDIT_UNAVAILABLE: Meaning(
+        (503,), "The audit record could not be made durable in time, so there is no answer.", "Try again after `Retry-After`."
+    ),
+    ErrorCode.NO_ESTIMATE_POSSIBLE: Meaning(
+        (503,), "Neither a model nor a fallback score can run.", "Try again; `/health/ready` says what is wrong."
+    ),
+    ErrorCode.OVERLOADED: Meaning((503,), "Too many requests are in work.", "Try again after `Retry-After`."),
+    ErrorCode.SHUTTING_DOWN: Meaning((503,), "The gateway is stopping.", "Try again after `Retry-After`."),
+    ErrorCode.INTERNAL: Meaning((500,), "The gateway failed; nothing was answered.", "Report it with the request id."),
+}
 
 
 class GatewayError(Exception):
@@ -151,3 +230,26 @@ class ModelRefused(Exception):
         super().__init__(f"{place}: {reason}")
         self.place = place
         self.reason = reason
+
+
+def render_documentation() -> str:
+    """Return docs/errors.md."""
+    lines = [
+        "# Error codes",
+        "",
+        "An error is an OperationOutcome; `issue.details.coding.code` holds one of these codes. A code never changes its meaning.",
+        "Neither the text nor the `expression` repeats what was sent. `X-Request-Id` finds the request in the gateway's log.",
+        "",
+        "This page is generated (`python -m gateway.errors > docs/errors.md`); a test fails when it is stale.",
+        "",
+        "| code | HTTP status | what happened | what to do |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{code.value}` | {', '.join(map(str, entry.statuses))} | {entry.words} | {entry.remedy} |" for code, entry in CODES.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render_documentation())

@@ -1,8 +1,8 @@
 """Counting and logging, without patient data by construction.
 
-Metrics have closed label sets, declared with the metric: any other value is counted as "other" (and raises under the tests). Log lines carry
-only declared fields: words from a narrow alphabet, numbers, and a few texts that we write ourselves. Exceptions are logged by type and place,
-never by text: it may quote a record. What other libraries log is reduced to their name and level.
+Metrics have closed label sets, declared with the metric: any other value is counted as "other" (and raises under the tests). Log lines
+carry only declared fields: words from a narrow alphabet, numbers, and a few texts that we write ourselves. Exceptions are logged by type
+and place, never by text: it may quote a record. What other libraries log is reduced to their name and level.
 Everything above may count and log; nothing here knows what it means.
 """
 
@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Literal, TextIO
+from typing import Literal, TextIO
 
 import orjson
 import structlog
@@ -84,7 +84,9 @@ class ClosedCounter:
 class ClosedHistogram:
     """A histogram whose label values were all declared; each child is bound once."""
 
-    def __init__(self, name: str, documentation: str, labels: Mapping[str, Iterable[str]], *, buckets: Sequence[float] | None = None) -> None:
+    def __init__(
+        self, name: str, documentation: str, labels: Mapping[str, Iterable[str]], *, buckets: Sequence[float] | None = None
+    ) -> None:
         self.labels = _ClosedLabels(labels)
         self._histogram = Histogram(name, documentation, self.labels.names, buckets=tuple(buckets or LATENCY_BUCKETS_S), registry=REGISTRY)
         self._children: dict[tuple[str, ...], Histogram] = {}
@@ -144,10 +146,32 @@ def render_metrics() -> bytes:
 
 
 # What a log line may carry. A word is one token of a narrow alphabet: names, codes, states, versions, addresses of our own.
-WORD_FIELDS = frozenset({
-    "address", "at", "check", "code", "component", "database", "direction", "fault", "group", "kind", "log_id", "model", "operation", "profile", "release",
-    "rung", "setting", "source", "state", "tenant", "verdict", "version",
-})
+WORD_FIELDS = frozenset(
+    {
+        "address",
+        "at",
+        "check",
+        "code",
+        "component",
+        "database",
+        "direction",
+        "fault",
+        "group",
+        "kind",
+        "log_id",
+        "model",
+        "operation",
+        "profile",
+        "release",
+        "rung",
+        "setting",
+        "source",
+        "state",
+        "tenant",
+        "verdict",
+        "version",
+    }
+)
 NUMBER_FIELDS = frozenset({"attempt", "count", "duration_ms", "index", "models", "pid", "port", "seconds", "size", "status", "dropped"})
 TEXT_FIELDS = frozenset({"detail", "problem", "reason"})  # sentences of our own: literals in this package, never built from a request
 _WORD = re.compile(r"[A-Za-z0-9_.,:/+-]{0,128}")
@@ -259,7 +283,18 @@ def _word(text: str) -> str:
 
 _LIBRARY_LOG = _LibraryLog(level=logging.WARNING)
 _SILENT_LOGGERS = ("uvicorn.access", "aiohttp.access", "prometheus_client")
-_TALKATIVE_LOGGERS = ("httpx", "httpcore", "aiohttp", "aiohttp.client", "aiohttp.server", "asyncio", "alembic", "sqlalchemy", "uvicorn", "uvicorn.error")
+_TALKATIVE_LOGGERS = (
+    "httpx",
+    "httpcore",
+    "aiohttp",
+    "aiohttp.client",
+    "aiohttp.server",
+    "asyncio",
+    "alembic",
+    "sqlalchemy",
+    "uvicorn",
+    "uvicorn.error",
+)
 
 
 def quieten_libraries() -> None:
