@@ -9,7 +9,7 @@ import msgspec
 from gateway.features.context import Chart, Target
 from gateway.features.manifest import CodedCategory
 from gateway.features.outcome import Shown, evidence_of, found, not_usable, unseen_group
-from gateway.features.readings import CORRECTING_STATUSES, RETRACTED_STATUSES
+from gateway.features.readings import CORRECTING_STATUSES, RETRACTED_STATUSES, measured_at
 from gateway.features.value import InputState, InputValue
 from gateway.record.reason import Reason, ReasonCode
 from gateway.record.values import Measurement
@@ -29,14 +29,30 @@ def coded_category(target: Target, feature: CodedCategory, chart: Chart) -> Inpu
     unseen = unseen_group(target, chart, chart.terminology.concept(feature.concept).group)
     if unseen is not None:
         return unseen
-    answers = [_answer(feature, measurement, chart) for measurement in chart.measurements(feature.concept) if _said(measurement)]
-    answers.sort(key=lambda answer: (-answer.at.timestamp() if answer.at else math.inf, answer.source.source.id))
+    answers = _newest_answers(feature, chart)
     usable = [answer for answer in answers if answer.value is not None]
     if not usable:
         why = ", ".join(dict.fromkeys(answer.why for answer in answers))
         words = f"nothing usable: {why}" if why else "searched, nothing recorded"
         return not_usable(target, InputState.MISSING, words, Shown(evidence=tuple(evidence_of(answer.source) for answer in answers[:1])))
     return _newest_answer(target, usable, answers)
+
+
+def _newest_answers(feature: CodedCategory, chart: Chart) -> list[_Answer]:
+    """Return the answers, newest first, ties by resource id, down to the first instant at which one is usable."""
+    answers: list[_Answer] = []
+    until: dt.datetime | None = None
+    for measurement in sorted(chart.measurements(feature.concept), key=measured_at, reverse=True):
+        if until is not None and measured_at(measurement) < until:
+            break
+        if not _said(measurement):
+            continue
+        answer = _answer(feature, measurement, chart)
+        answers.append(answer)
+        if answer.value is not None:
+            until = answer.at
+    answers.sort(key=lambda answer: (-answer.at.timestamp() if answer.at else math.inf, answer.source.source.id))
+    return answers
 
 
 def _newest_answer(target: Target, usable: list[_Answer], answers: list[_Answer]) -> InputValue:

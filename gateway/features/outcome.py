@@ -94,5 +94,5 @@ def evidence_of(measurement: Measurement) -> Evidence:
         raw = measurement.value_codes[0].display or measurement.value_codes[0].code
     return Evidence(
         source=measurement.source, raw_value=raw if raw is not None else measurement.value_text, raw_unit=measurement.unit,
-        time=measurement.time.at if measurement.time is not None else None,
+        time=measurement.time.at if measurement.time is not None else None, code=measurement.codes[0].code if measurement.codes else None,
     )

@@ -51,7 +51,7 @@ class Readings:
     def __init__(self, concept: str, measurements: Iterable[Measurement], terminology: Terminology) -> None:
         self._concept = concept
         self._terminology = terminology
-        self._pending = iter(sorted(measurements, key=_measured_at, reverse=True))
+        self._pending = iter(sorted(measurements, key=measured_at, reverse=True))
         self._usable: list[Reading] = []
         self._unusable: list[Unusable] = []
 
@@ -99,7 +99,8 @@ class Readings:
         return True
 
 
-def _measured_at(measurement: Measurement) -> dt.datetime:
+def measured_at(measurement: Measurement) -> dt.datetime:
+    """Return the measured instant; an undated one sorts as the oldest."""
     return measurement.time.at if measurement.time is not None else BEGIN_OF_TIME
 
 

@@ -29,16 +29,18 @@ class InputState(enum.StrEnum):
     WITHHELD = "withheld"  # another model does not apply to this patient, so it gives no number; opens no fallback (rules 4)
 
 
+_VALID = InputState.VALID  # the common case, asked for a hundred times per judgement
 USABLE_STATES = frozenset({InputState.VALID, InputState.CONCLUDED_ABSENT, InputState.ASSUMED})
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One resource a value rests on, with the number, unit and time as received."""
+    """One resource a value rests on, with the number, unit, time and (of a measurement) code as received."""
 
     source: SourceRef
     raw_value: float | str | None = None
     raw_unit: str | None = None
     time: dt.datetime | None = None
+    code: str | None = None
 
 
 class InputValue(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -69,7 +71,7 @@ class InputValue(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def usable(self) -> bool:
         """Tell whether the model may use the value."""
-        return self.value is not None and (self.state is InputState.VALID or self.state in USABLE_STATES)
+        return self.value is not None and (self.state is _VALID or self.state in USABLE_STATES)
 
     @property
     def tensor_value(self) -> float:
