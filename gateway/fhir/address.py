@@ -20,7 +20,7 @@ class AddressError(ValueError):
 
 
 def check_id(value: str) -> str:
-    """Return the logical id unchanged, or raise AddressError: only `[A-Za-z0-9\\-.]{1,64}`, and not a path step."""
+    """Return the logical id unchanged, or raise AddressError: 1 to 64 letters, digits, dashes and dots, and not a path step."""
     if not _ID.fullmatch(value) or not value.strip("."):
         raise AddressError("not a FHIR id")
     return value

@@ -118,6 +118,7 @@ class _Response(msgspec.Struct):
     status: str = ""
 
 
+_STATUS_DIGITS = 3
 _ABSENT = msgspec.Raw(b"")
 
 
@@ -184,7 +185,7 @@ def decode_resource(body: bytes) -> HeldResource:
         raise PageError(PageProblem.NOT_JSON) from error
     if head.resource_type == "OperationOutcome":
         raise PageError(PageProblem.OUTCOME)
-    return HeldResource(head.resource_type, head.id, head.meta.version, False, body)
+    return HeldResource(head.resource_type, head.id, head.meta.version, included=False, body=body)
 
 
 def decode_outcome(body: bytes) -> tuple[Issue, ...]:
@@ -249,13 +250,13 @@ def _hold(entry: _Entry) -> HeldResource | None:
     try:
         head = _decode_head(raw)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return _hold_headless(raw, included)
+        return _hold_headless(raw, included=included)
     if not head.resource_type:
         return None
     return HeldResource(head.resource_type, head.id, head.meta.version, included, bytes(raw))
 
 
-def _hold_headless(raw: msgspec.Raw, included: bool) -> HeldResource | None:
+def _hold_headless(raw: msgspec.Raw, *, included: bool) -> HeldResource | None:
     try:
         resource_type = _decode_bare_head(raw).resource_type
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
@@ -274,5 +275,5 @@ def _batch_answer(entry: _Entry | None) -> BatchAnswer:
     if entry is None or entry.response is None:
         return BatchAnswer(status=0)
     digits = entry.response.status[:3]
-    status = int(digits) if len(digits) == 3 and digits.isascii() and digits.isdigit() else 0
+    status = int(digits) if len(digits) == _STATUS_DIGITS and digits.isascii() and digits.isdigit() else 0
     return BatchAnswer(status=status, body=bytes(entry.resource) or None)

@@ -62,6 +62,8 @@ def decode_capability(body: bytes) -> Capability:
         software=statement.software.name,
         batch=any(interaction.code in {"batch", "transaction"} for rest in servers for interaction in rest.interaction),
         search_parameters={
-            resource.type: frozenset(parameter.name for parameter in resource.search_param) for rest in servers for resource in rest.resource
+            resource.type: frozenset(parameter.name for parameter in resource.search_param)
+            for rest in servers
+            for resource in rest.resource
         },
     )

@@ -11,8 +11,8 @@ import asyncio
 import contextlib
 import random
 import re
-import ssl
 from collections.abc import AsyncIterator
+from typing import Self
 
 import httpx
 
@@ -42,7 +42,7 @@ _PROOF_TIME_SHARE = 3.0  # a batch is tried out only when this many times the pu
 class FhirClient:
     """Fetches from one FHIR server. One instance per source, used within one event loop; `aclose` when done.
 
-    `randomness` jitters retries. `auth` adds credentials to every request (httpx's Auth flow). `tls` overrides the trust store.
+    `randomness` jitters retries. `auth` adds credentials to every request (httpx's Auth flow).
     """
 
     def __init__(
@@ -54,14 +54,13 @@ class FhirClient:
         policy: SourcePolicy | None = None,
         randomness: random.Random | None = None,
         auth: httpx.Auth | None = None,
-        tls: ssl.SSLContext | None = None,
     ) -> None:
         silence_http_loggers()
         self._base = FhirBase(base_url)
         self._limits = limits
         self._clock = clock
         self._policy = policy or SourcePolicy()
-        self._client = open_http_client(limits, auth, tls)
+        self._client = open_http_client(limits, self._policy, auth)
         self._exchange = Exchange(
             self._client, limits, clock, randomness or random.SystemRandom(), compression=self._policy.compression
         )
@@ -89,7 +88,7 @@ class FhirClient:
             await asyncio.gather(self._capability_task, return_exceptions=True)
         await self._client.aclose()
 
-    async def __aenter__(self) -> "FhirClient":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -22,7 +22,7 @@ _WORDS = {
 
 
 class UnfetchedError(Exception):
-    """Something could not be had. `why` is in our own words; `status` is 0 when no answer came; `transient` when asking later may help."""
+    """Something could not be had: `why` in our own words, `status` 0 when no answer came, `transient` when asking later may help."""
 
     def __init__(self, why: str, *, state: GroupState = GroupState.NOT_FETCHED, status: int = 0, transient: bool = False) -> None:
         super().__init__(why)
@@ -69,7 +69,7 @@ class Exchange:
         self._headers = httpx.Headers({
             "Accept": "application/fhir+json",
             "Accept-Encoding": "gzip" if compression else "identity",
-            # Fresh results: HAPI answers an identical search from a cache for 60 s. Never `no-store`: there it truncates (real-servers.md 1).
+            # Fresh results: HAPI answers an identical search from a cache for 60 s. Never `no-store`: there it truncates.
             "Cache-Control": "no-cache",
             "User-Agent": "clinical-inference-gateway",
         })
@@ -126,7 +126,7 @@ class Exchange:
         return headers
 
 
-class _Passing(Exception):  # noqa: N818 -- never leaves this module: a signal to the retry loop
+class _Passing(Exception):
     """A failure after which a read may be tried again, and how long the server asks to wait."""
 
     def __init__(self, unfetched: UnfetchedError, asked_s: float | None = None) -> None:

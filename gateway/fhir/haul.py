@@ -15,7 +15,9 @@ LATE = "time ran out"
 class Haul:
     """Collects the pages of one search. `take` each page, follow what it returns, or `fail`; then `part`."""
 
-    def __init__(self, search: Search, limits: FhirLimits, *, fallback: Search | None = None, harmless: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, search: Search, limits: FhirLimits, *, fallback: Search | None = None, harmless: frozenset[str] = frozenset()
+    ) -> None:
         self.search = search
         self.fallback = fallback
         self.finished = False

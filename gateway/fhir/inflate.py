@@ -48,18 +48,19 @@ class BoundedBody:
 
     def _inflate(self, wire: bytes) -> None:
         inflater = self._inflater
-        more = bool(wire)
-        while more and inflater is not None:
-            if inflater.eof:
-                raise BodyRefused("bytes follow the compressed body")
+        if inflater is None:
+            return
+        while True:
             try:
                 piece = inflater.decompress(wire, _PIECE_BYTES)
             except zlib.error as error:
                 raise BodyRefused("the compressed body is damaged") from error
             self._keep(piece)
-            wire = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
-            # A full piece may leave output behind although all input is taken.
-            more = bool(wire) or (len(piece) == _PIECE_BYTES and not inflater.eof)
+            if inflater.unused_data:
+                raise BodyRefused("bytes follow the compressed body")
+            wire = inflater.unconsumed_tail
+            if not wire and len(piece) < _PIECE_BYTES:  # a full piece may leave output behind although all input is taken
+                return
 
     def _keep(self, piece: bytes) -> None:
         self._size += len(piece)

@@ -63,9 +63,11 @@ class SourcePolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     `harmless_outcomes` are codes of `OperationOutcome.issue.details.coding` that this server attaches to complete results; an outcome
     entry with any other code makes its group incomplete (rules 3).
+    `ca_file`: PEM file of the authorities to trust instead of the system's, for a server with a certificate of the hospital's own.
     """
 
     batch: BatchMode = BatchMode.AUTO
     total: TotalMode = TotalMode.AUTO
     compression: bool = True
     harmless_outcomes: frozenset[str] = frozenset()
+    ca_file: str | None = None

@@ -15,8 +15,9 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from gateway.fhir.inflate import BodyRefused, BoundedBody
-from gateway.fhir.limits import FhirLimits
+from gateway.fhir.limits import FhirLimits, SourcePolicy
 
+_TIMEOUTS_MAX = 64
 _LINE_BYTES_MAX = 16 * 1024
 _TIMEOUT_UNSET = aiohttp.ClientTimeout()
 # Headers that describe the wire and are no longer true of the body handed up; and cookies, which would tie one request to the next.
@@ -101,7 +102,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         timeout = self._timeouts.get(key)
         if timeout is None:
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=key[0], sock_read=key[1], connect=key[2])
-            if len(self._timeouts) < 64:  # callers use few different ones; a stream of others must not fill the memory
+            if len(self._timeouts) < _TIMEOUTS_MAX:  # callers use few different ones; a stream of others must not fill the memory
                 self._timeouts[key] = timeout
         return timeout
 
@@ -129,8 +130,9 @@ class _CookielessClient(httpx.AsyncClient):
 _NO_COOKIES = _NoCookies()
 
 
-def open_http_client(limits: FhirLimits, auth: httpx.Auth | None, tls: ssl.SSLContext | None) -> httpx.AsyncClient:
+def open_http_client(limits: FhirLimits, policy: SourcePolicy, auth: httpx.Auth | None) -> httpx.AsyncClient:
     """Return an httpx client over this transport: no redirects, no environment, no cookies, every body bounded."""
+    tls = ssl.create_default_context(cafile=policy.ca_file) if policy.ca_file else None
     transport = AiohttpTransport(
         body_bytes_max=limits.body_bytes_max, inflate_ratio_max=limits.inflate_ratio_max, connections_max=limits.connections_max, tls=tls
     )

@@ -5,6 +5,7 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import uvicorn
 
@@ -45,7 +46,9 @@ class SandboxServer:
         """Listen, and return once requests are answered. Raises OSError when the port is taken."""
         listener = socket.create_server(("127.0.0.1", self._port))
         self._socket = listener
-        config = uvicorn.Config(self.app, log_config=None, access_log=False, server_header=False, lifespan="on", timeout_graceful_shutdown=2)
+        config = uvicorn.Config(
+            self.app, log_config=None, access_log=False, server_header=False, lifespan="on", timeout_graceful_shutdown=2
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]}, name="sandbox", daemon=True)
         self._thread.start()
@@ -66,7 +69,7 @@ class SandboxServer:
             self._socket.close()
         self._server, self._thread, self._socket = None, None, None
 
-    def __enter__(self) -> "SandboxServer":
+    def __enter__(self) -> Self:
         self.start()
         return self
 

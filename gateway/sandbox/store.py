@@ -8,7 +8,6 @@ import calendar
 import datetime as dt
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from gateway.sandbox.fixture import Resource
 
@@ -23,7 +22,9 @@ SEARCH_PARAMETERS = {
     "Procedure": _CLINICAL | {"code", "status", "date"},
 }
 INCLUDES = {("MedicationRequest", "medication"): "medicationReference"}
-_TOKENS = {"code": "code", "category": "category", "clinical-status": "clinicalStatus", "class": "class", "status": "status", "intent": "intent"}
+_TOKENS = {
+    "code": "code", "category": "category", "clinical-status": "clinicalStatus", "class": "class", "status": "status", "intent": "intent",
+}
 _DATES = {
     "Observation": ("effectiveDateTime", "effectivePeriod", "effectiveInstant"),
     "Encounter": ("period",),
@@ -143,7 +144,7 @@ def _token_matches(wanted: tuple[str | None, str], has: tuple[str, str]) -> bool
     return (system is None or system == has[0]) and (not code or code == has[1])
 
 
-def _tokens_of(element: Any) -> Iterable[tuple[str, str]]:
+def _tokens_of(element: object) -> Iterable[tuple[str, str]]:
     if isinstance(element, str):
         yield ("", element)
     elif isinstance(element, list):
@@ -185,7 +186,7 @@ def _compare(prefix: str, has: Span, asked: Span) -> bool:
     return answers[prefix]
 
 
-def _span_of(element: Any) -> Span | None:
+def _span_of(element: object) -> Span | None:
     if isinstance(element, str):
         return parse_span(element)
     if isinstance(element, dict):
@@ -203,7 +204,9 @@ def parse_span(text: str) -> Span:
         if not _DATE.fullmatch(text):
             raise SearchError("a date is not readable")
         numbers = [int(part) for part in text.split("-")]
-        year, month, day = numbers[0], numbers[1] if len(numbers) > 1 else None, numbers[2] if len(numbers) > 2 else None
+        if 0 in numbers:
+            raise SearchError("a date is not readable")
+        year, month, day = (*numbers, 0, 0)[:3]  # 0: not given
         first = dt.datetime(year, month or 1, day or 1, tzinfo=dt.UTC)
         last_month = month or 12
         last_day = day or calendar.monthrange(year, last_month)[1]

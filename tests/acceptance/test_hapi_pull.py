@@ -13,7 +13,7 @@ from gateway.fhir.group import Group, GroupState
 from gateway.fhir.limits import BatchMode, FhirLimits, SourcePolicy
 from gateway.fhir.plan import FetchPlan, Search
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(600), pytest.mark.needs_server]
 CLOCK = SystemClock()
 PATIENT = "pull-many"
 COUNT = 1234
@@ -29,6 +29,7 @@ PLAN = FetchPlan(
 
 
 def observation(resource_id, code, category, value, day):
+    """Return one Observation of the patient."""
     return {
         "resourceType": "Observation", "id": resource_id, "status": "final", "subject": {"reference": f"Patient/{PATIENT}"},
         "category": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": category}]}],
@@ -57,12 +58,14 @@ def many(hapi):
 
 
 def client_of(server, batch, **limits):
+    """Return a client for the server."""
     return FhirClient(
         server.base_url, limits=FhirLimits(**limits), clock=CLOCK, randomness=random.Random(3), policy=SourcePolicy(batch=batch)
     )
 
 
 async def pull(client):
+    """Return the patient's record."""
     return await client.fetch(PATIENT, PLAN, Deadline(CLOCK, 60), "acceptance-1")
 
 

@@ -36,6 +36,7 @@ class Seen:
 
 
 def observation(number, patient="p1", version="1", **more):
+    """Return an Observation with a version."""
     return {
         "resourceType": "Observation", "id": f"o{number}", "meta": {"versionId": version}, "status": "final",
         "subject": {"reference": f"Patient/{patient}"}, "code": {"coding": [{"code": "2093-3"}]}, **more,
@@ -43,6 +44,7 @@ def observation(number, patient="p1", version="1", **more):
 
 
 def bundle(resources, *, next_url=None, total=None, modes=None):
+    """Return a searchset Bundle; `modes` overrides search.mode per entry."""
     made = {"resourceType": "Bundle", "type": "searchset", "link": [{"relation": "self", "url": "http://self"}]}
     if total is not None:
         made["total"] = total
@@ -54,6 +56,7 @@ def bundle(resources, *, next_url=None, total=None, modes=None):
 
 
 def outcome(severity="error", code="exception", details=None):
+    """Return an OperationOutcome whose text must never be shown to anyone."""
     issue = {"severity": severity, "code": code, "diagnostics": "text with a name: Canary McPatient"}
     if details:
         issue["details"] = {"coding": [{"code": details}]}
@@ -61,10 +64,12 @@ def outcome(severity="error", code="exception", details=None):
 
 
 def page(*resources, **more):
+    """Return a good answer with these resources."""
     return Answer(body=json.dumps(bundle(list(resources), **more)).encode())
 
 
 def gzipped(answer, encoding="gzip"):
+    """Return the answer compressed."""
     return Answer(body=gzip.compress(answer.body), headers={"Content-Encoding": encoding})
 
 
@@ -134,7 +139,8 @@ class DirtyServer:
             return self.patient
         answers = self.script.get(path or seen.method)
         if not answers:
-            return page() if path in {"Observation", "Condition", "Encounter"} else Answer(404, json.dumps(outcome(code="not-found")).encode())
+            known = path in {"Observation", "Condition", "Encounter"}
+            return page() if known else Answer(404, json.dumps(outcome(code="not-found")).encode())
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
     async def _send(self, writer, answer):
@@ -171,9 +177,8 @@ class BatchingServer(DirtyServer):
 
     def answer(self, seen):
         if seen.target.endswith("/metadata"):
-            return Answer(body=json.dumps({
-                "resourceType": "CapabilityStatement", "fhirVersion": "4.0.1", "rest": [{"mode": "server", "interaction": [{"code": "batch"}]}],
-            }).encode())
+            rest = [{"mode": "server", "interaction": [{"code": "batch"}]}]
+            return Answer(body=json.dumps({"resourceType": "CapabilityStatement", "fhirVersion": "4.0.1", "rest": rest}).encode())
         if seen.method != "POST":
             return super().answer(seen)
         self.batches += 1

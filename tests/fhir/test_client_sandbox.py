@@ -31,6 +31,7 @@ PLAN = FetchPlan(
 
 @pytest.fixture(scope="module")
 def sandbox():
+    """Serve the fixtures and one generated patient."""
     with SandboxServer(clock=CLOCK) as server:
         add_many_observations(server, "test-many", 1234)
         yield server
@@ -51,14 +52,14 @@ def add_many_observations(server, patient_id, count):
         })
 
 
-async def fetch(sandbox, patient_id, *, limits=None, times=1):
+async def fetch(sandbox, patient_id, *, limits=None):
+    """Return the patient's record as the client pulls it."""
     async with FhirClient(sandbox.base_url, limits=limits or FhirLimits(), clock=CLOCK, randomness=random.Random(1)) as client:
-        for _ in range(times):
-            record = await client.fetch(patient_id, PLAN, Deadline(CLOCK, 10), "test-1")
-        return record
+        return await client.fetch(patient_id, PLAN, Deadline(CLOCK, 10), "test-1")
 
 
 def resources(record, group):
+    """Return the decoded resources of a group."""
     part = next(part for part in record.parts if group in part.groups)
     return [msgspec.json.decode(body) for body in part.resources]
 
