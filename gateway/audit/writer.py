@@ -45,7 +45,8 @@ class Writer:
         self._unmarked = 0  # records since the boot row was moved
         self._in_wal = 0  # records since the last checkpoint of the write-ahead log
         self._in_doubt: _Doubt | None = None  # the batch whose commit has been asked for and has not answered
-        self._stopping = False
+        self._stopping = False  # asked to end: do not wait for a store that fails
+        self._ending = False  # the mark of the end was met in the queue
         self._thread = threading.Thread(target=self._run, name="audit-writer", daemon=True)
 
     def start(self) -> None:
@@ -77,27 +78,30 @@ class Writer:
             self._refuse_queued()
 
     def _take(self) -> list[Waiter] | None:
-        """Return what is queued up to the size of a batch; empty after an idle moment; None when the end is reached."""
-        try:
-            waiter = self.queue.get(timeout=IDLE_S if self._in_wal else None)
-        except queue.Empty:
-            self._tidy()
-            return []
+        """Return what is queued up to the size of a batch; empty after an idle moment; None when the end was asked for and all is written."""
         batch: list[Waiter] = []
         records = 0
-        while waiter is not None:
+        while records < BATCH_RECORDS_MAX:
+            try:
+                waiter = self._next(wait=not batch)
+            except queue.Empty:
+                break
+            if waiter is None:
+                self._ending = True  # what stands behind the mark is still written
+                continue
             batch.append(waiter)
             records += len(waiter.drafts)
-            if records >= BATCH_RECORDS_MAX:
-                return batch
-            try:
-                waiter = self.queue.get_nowait()
-            except queue.Empty:
-                return batch
         if batch:
-            self.queue.put(None)  # the end was seen behind work: meet it again
             return batch
-        return None
+        if self._ending:
+            return None
+        self._tidy()
+        return []
+
+    def _next(self, *, wait: bool) -> Waiter | None:
+        if not wait or self._ending:
+            return self.queue.get_nowait()
+        return self.queue.get(timeout=IDLE_S if self._in_wal else None)
 
     def _tidy(self) -> None:
         """Move the write-ahead log into the database. Waits for nobody."""
@@ -112,10 +116,12 @@ class Writer:
         try:
             settled = self._commit(batch)
         except (sqlite3.Error, TailBroken) as error:
+            busy = _is_busy(error)
+            if not busy:  # said before anybody hears of the failure, so that who asks next is not told that all is well
+                self.not_accepting = f"the audit store failed ({_name_of(error)})"
             self._undo()
-            failed = [waiter for waiter in batch if waiter.fail(unavailable(f"the audit store failed ({_name_of(error)})"))]
-            resolve_all(failed)
-            if not _is_busy(error):
+            resolve_all([waiter for waiter in batch if waiter.fail(unavailable(f"the audit store failed ({_name_of(error)})"))])
+            if not busy:
                 self._recover(error)
                 self._mark_survivors()
             return

@@ -95,7 +95,7 @@ class LogConnection:
 
     def load_head(self) -> LogHead | None:
         """Return the head, or None where the log was not created."""
-        row = self._execute("SELECT log_id, size, root, peaks FROM log_head WHERE log_no = 1").fetchone()
+        row = self._execute("SELECT CAST(log_id AS TEXT), CAST(size AS INTEGER), CAST(root AS BLOB), CAST(peaks AS BLOB) FROM log_head WHERE log_no = 1").fetchone()
         return LogHead(log_id=row[0], size=row[1], root=row[2], peaks=row[3]) if row else None
 
     def create_head(self, log_id: str, created_at: str) -> None:
@@ -139,7 +139,8 @@ class LogConnection:
     def load_records(self, start: int = 0, stop: int | None = None) -> Iterator[LogRow]:
         """Yield the records with start <= index < stop in order of index, with what is stored, checked by nobody."""
         cursor = self._execute(
-            "SELECT r.idx, r.leaf_hash, r.header, p.payload FROM log_record r"
+            # SQLite keeps any type in any column: whatever stands there now, it is read as bytes.
+            "SELECT r.idx, CAST(r.leaf_hash AS BLOB), CAST(r.header AS BLOB), CAST(p.payload AS BLOB) FROM log_record r"
             " LEFT JOIN log_payload p ON p.idx = r.idx"
             " WHERE r.idx >= ? AND r.idx < ? ORDER BY r.idx",
             (start, stop if stop is not None else 2**62),
@@ -148,26 +149,26 @@ class LogConnection:
 
     def load_headers(self, start: int) -> Iterator[tuple[int, bytes]]:
         """Yield (index, header) from `start` on."""
-        return iter(self._execute("SELECT idx, header FROM log_record WHERE idx >= ? ORDER BY idx", (start,)))
+        return iter(self._execute("SELECT idx, CAST(header AS BLOB) FROM log_record WHERE idx >= ? ORDER BY idx", (start,)))
 
     def load_leaf_hashes(self, start: int, stop: int) -> list[bytes]:
         """Return the leaf hashes with start <= index < stop."""
         rows = self._execute(
-            "SELECT leaf_hash FROM log_record WHERE idx >= ? AND idx < ? ORDER BY idx", (start, stop)
+            "SELECT CAST(leaf_hash AS BLOB) FROM log_record WHERE idx >= ? AND idx < ? ORDER BY idx", (start, stop)
         )
         return [row[0] for row in rows]
 
     def load_nodes(self, level: int, start: int, stop: int) -> list[bytes]:
         """Return the hashes of completed subtrees of 2^level leaves with start <= position < stop."""
         rows = self._execute(
-            "SELECT hash FROM log_node WHERE level = ? AND position >= ? AND position < ? ORDER BY position",
+            "SELECT CAST(hash AS BLOB) FROM log_node WHERE level = ? AND position >= ? AND position < ? ORDER BY position",
             (level, start, stop),
         )
         return [row[0] for row in rows]
 
     def load_all_nodes(self) -> dict[tuple[int, int], bytes]:
         """Return every completed subtree hash by (level, position): one for 256 records."""
-        return {(level, position): value for level, position, value in self._execute("SELECT level, position, hash FROM log_node")}
+        return {(level, position): value for level, position, value in self._execute("SELECT level, position, CAST(hash AS BLOB) FROM log_node")}
 
     def load_tokens(self, index: int) -> list[bytes]:
         """Return the search tokens of one record."""
