@@ -10,6 +10,7 @@ from gateway.fhir.group import Group, GroupState
 from gateway.record.reason import Reason, ReasonCode
 from gateway.record.values import Measurement
 
+LOINC = "http://loinc.org"
 CODE_OF_STATE = {
     InputState.MISSING: ReasonCode.MISSING_INPUT,
     InputState.IMPLAUSIBLE: ReasonCode.IMPLAUSIBLE_VALUE,
@@ -94,5 +95,11 @@ def evidence_of(measurement: Measurement) -> Evidence:
         raw = measurement.value_codes[0].display or measurement.value_codes[0].code
     return Evidence(
         source=measurement.source, raw_value=raw if raw is not None else measurement.value_text, raw_unit=measurement.unit,
-        time=measurement.time.at if measurement.time is not None else None, code=measurement.codes[0].code if measurement.codes else None,
+        time=measurement.time.at if measurement.time is not None else None, code=_measured_code(measurement),
     )
+
+
+def _measured_code(measurement: Measurement) -> str | None:
+    """Return the LOINC code where there is one, which says by what method it was measured; else the first code."""
+    codes = measurement.codes
+    return next((code.code for code in codes if code.system == LOINC), codes[0].code if codes else None)

@@ -26,7 +26,7 @@ from gateway.features.manifest import (
     Setting,
     SexAtAsOf,
 )
-from gateway.features.outcome import Shown, concluded_absent, found, not_usable, withheld_for
+from gateway.features.outcome import LOINC, Shown, concluded_absent, found, not_usable, withheld_for
 from gateway.features.patient import resolve_sex, sex_value
 from gateway.features.value import InputState, InputValue
 from gateway.fhir.group import Group
@@ -37,7 +37,6 @@ from gateway.record.values import PatientFacts, SourceRef
 from gateway.terminology import Terminology
 
 AS_OF = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)  # any instant: only differences matter
-LOINC = "http://loinc.org"
 GROUP_NAMES = {Group.LABORATORY: "labs", Group.VITAL_SIGNS: "vitals"}
 # Known to the vector files; a manifest that does not declare them does not look at them.
 EXCLUSION_FLAGS = ("pregnancy", "prior_cvd", "kidney_replacement", "aki", "on_vka", "hypercapnic_target_documented")

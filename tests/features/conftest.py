@@ -103,7 +103,9 @@ class Charts:
         fields = {"source": SourceRef("Patient", "p", "1"), "gender": "female", "birth_date": self.date("1970-01-31"), **said}
         return PatientFacts(**fields)  # type: ignore[arg-type]  # a test's own shorthand
 
-    def record(self, *entries: object, groups: Mapping[Group, GroupState] | None = None, patient: PatientFacts | None = None) -> PatientRecord:
+    def record(
+        self, *entries: object, groups: Mapping[Group, GroupState] | None = None, patient: PatientFacts | None = None
+    ) -> PatientRecord:
         """Every group complete unless said otherwise."""
         of = lambda kind: tuple(entry for entry in entries if isinstance(entry, kind))  # noqa: E731 - one line, used five times
         return PatientRecord(
@@ -139,17 +141,20 @@ class Charts:
 
 @pytest.fixture(scope="session")
 def manifests() -> dict[str, ModelManifest]:
+    """The shipped manifests by model name."""
     models = Path(__file__).parents[2] / "models"
     return {path.parts[-3]: decode_manifest(path.read_bytes()) for path in sorted(models.glob("*/*/manifest.toml"))}
 
 
 @pytest.fixture(scope="session")
 def terminology() -> Terminology:
+    """The packaged tables."""
     return load_terminology()
 
 
 @pytest.fixture
 def charts(terminology: Terminology, manifests: Mapping[str, ModelManifest]) -> Charts:
+    """The language of records."""
     return Charts(terminology, manifests)
 
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 def _codes(charts: "Charts", *models: str) -> dict[Group, set[str]]:
     plan = compile_plan([charts.manifests[model] for model in models], charts.terminology)
-    return {search.group: set(dict(search.parameters)["code"].split(",")) for search in plan.searches if search.resource_type == "Observation"}
+    observed = [search for search in plan.searches if search.resource_type == "Observation"]
+    return {search.group: set(dict(search.parameters)["code"].split(",")) for search in observed}
 
 
 def test_there_is_at_most_one_search_for_each_group(charts: "Charts") -> None:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 def test_the_shipped_manifests_are_sound(charts: "Charts") -> None:
     """Every name, unit, code group and variant of the shipped models resolves."""
-    assert {name: manifest_problems(manifest, charts.terminology) for name, manifest in charts.manifests.items()} == dict.fromkeys(charts.manifests, ())
+    problems = {name: manifest_problems(manifest, charts.terminology) for name, manifest in charts.manifests.items()}
+    assert problems == dict.fromkeys(charts.manifests, ())
 
 
 def _changed_input(charts: "Charts", name: str, /, **changes: object) -> object:

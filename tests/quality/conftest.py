@@ -4,7 +4,8 @@ import importlib.util
 from pathlib import Path
 
 _SPEC = importlib.util.spec_from_file_location("feature_charts", Path(__file__).parents[1] / "features" / "conftest.py")
-assert _SPEC is not None and _SPEC.loader is not None
+assert _SPEC is not None
+assert _SPEC.loader is not None
 _CHARTS = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(_CHARTS)
 
