@@ -204,7 +204,7 @@ def test_a_reading_known_to_the_day_of_an_emergency_visit_is_not_used(charts: "C
 
 
 BODIES = {
-    # each reading as value and days ago; then the mean and the age of the oldest one used
+    # a BMI, a weight and a height, each with its age in days; then what is used and its state
     "a measured BMI": ((28.0, 10), (80.0, 10), (170.0, 10), 28.0, "valid"),
     "from weight and height": (None, (80.0, 10), (170.0, 10), 27.6817, "valid"),
     "from a height of nine years ago": (None, (80.0, 10), (170.0, 3300), 27.6817, "valid"),
