@@ -24,6 +24,7 @@ from gateway.api.openapi import describe_routes
 from gateway.api.refusals import RefusalLog
 from gateway.api.routes import as_starlette, audited_routes, open_routes
 from gateway.assessment.assess import Gateway
+from gateway.assessment.compute import required_models
 from gateway.assessment.ports import RunFailed, RunResult
 from gateway.audit.kms import KeyFileKms, init_keys
 from gateway.audit.log import AuditLog
@@ -33,13 +34,13 @@ from gateway.features.manifest import ModelManifest
 from gateway.features.plan import compile_plan
 from gateway.fhir.client import FhirClient
 from gateway.fhir.limits import BatchMode, FhirLimits, SourcePolicy
-from gateway.inference.engine import InferenceFailed, InProcessEngine
-from gateway.registry.release import Release, load_releases
+from gateway.inference import InferenceFailed, InProcessEngine
+from gateway.registry import Release, admit_releases
 from gateway.results.answer import AssessmentAnswer, ReleaseIdentity, Rung
 from gateway.results.card import CardPolicy, render_cards
 from gateway.results.conformance import capability_statement, operation_definition
 from gateway.telemetry import configure_logging, declare_models, get_logger, render_metrics
-from gateway.terminology import load_terminology
+from gateway.terminology import Terminology, load_terminology
 
 CDS_SERVICE_ID = "patient-risk"
 SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "models"
@@ -84,19 +85,18 @@ def make_clock(settings: Settings) -> Clock:
     return SystemClock(dt.timedelta(days=settings.clock.offset_days))
 
 
-def load_models(settings: Settings) -> tuple[dict[str, LoadedModel], InProcessEngine]:
-    """Load, check and warm every enabled release.
+def load_models(settings: Settings, terminology: Terminology) -> tuple[dict[str, LoadedModel], InProcessEngine]:
+    """Load, check and warm every release; return the enabled ones and those they read.
 
     Raises:
-        gateway.registry.refusal.ReleaseRefused: a release is not what it says it is, or one of its vectors fails.
+        gateway.errors.ModelRefused: a release is not what it says it is, or one of its vectors fails.
     """
     engine = InProcessEngine()
-    loaded = {}
-    for release in load_releases(models_folder(settings), settings.models.enabled):
-        engine.load(release)
-        loaded[release.manifest.name] = LoadedModel(manifest=release.manifest, identity=identity_of(release))
-        _log.info("release-loaded", model=release.manifest.name, version=release.manifest.version)
-    return loaded, engine
+    releases = {release.manifest.name: release for release in admit_releases(models_folder(settings), engine, terminology)}
+    manifests = {name: release.manifest for name, release in releases.items()}
+    names = required_models(manifests, settings.models.enabled or manifests)
+    _log.info("releases-loaded", models=",".join(names))
+    return {name: LoadedModel(manifest=manifests[name], identity=identity_of(releases[name])) for name in names}, engine
 
 
 def identity_of(release: Release) -> ReleaseIdentity:
@@ -143,7 +143,7 @@ async def open_gateway(settings: Settings, clock: Clock | None = None) -> AsyncI
     """Open everything an assessment needs, and close it again in reverse order."""
     clock = clock or make_clock(settings)
     terminology = load_terminology()
-    models, engine = load_models(settings)
+    models, engine = load_models(settings, terminology)
     declare_models(tuple(models))
     audit = open_audit(settings, clock)
     source = make_source(settings, clock)

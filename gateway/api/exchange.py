@@ -2,7 +2,8 @@
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from typing import cast
 
 import msgspec
 from starlette.types import Message, Receive, Scope, Send
@@ -88,13 +89,13 @@ class Exchange:
 
         `receive` is stepped once by hand: if it returns at once, the only message that can still come is the disconnect.
         """
-        waiting = self._receive()
+        waiting = cast("Coroutine[object, None, Message]", self._receive())
         try:
-            waiting.__await__().send(None)  # type: ignore[attr-defined]  # a coroutine's iterator is a generator
+            waiting.send(None)
         except StopIteration as finished:
             return bool(finished.value["type"] == "http.disconnect")
         finally:
-            waiting.close()  # type: ignore[attr-defined]  # ASGI types it as Awaitable; every server passes a coroutine
+            waiting.close()
         return False
 
 

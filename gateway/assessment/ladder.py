@@ -14,7 +14,7 @@ from gateway.quality.fallback import fallbacks_after_failure
 from gateway.quality.report import QualityReport, Verdict
 from gateway.record.reason import Reason, ReasonCode
 from gateway.results.answer import FallbackAnswer, ModelAnswer, Prediction, Rung
-from gateway.scores import SCORES
+from gateway.scores import SCORES, Score, ScoreRefused
 
 DISAGREES = "the graph and the quality report disagree on which outputs apply"
 
@@ -87,13 +87,18 @@ def _without_graph(release: ReleasedModel, report: QualityReport, *, rung_reason
 
 def _fallback_answers(manifest: ModelManifest, report: QualityReport) -> tuple[FallbackAnswer, ...]:
     specs = {spec.score: spec for spec in manifest.fallbacks}
-    return tuple(_fallback_answer(specs[name], report.inputs) for name in report.fallbacks)
+    answers = (_fallback_answer(specs[name], report.inputs) for name in report.fallbacks)
+    return tuple(answer for answer in answers if answer is not None)
 
 
-def _fallback_answer(spec: FallbackSpec, inputs: Mapping[str, InputValue]) -> FallbackAnswer:
+def _fallback_answer(spec: FallbackSpec, inputs: Mapping[str, InputValue]) -> FallbackAnswer | None:
+    """Return the score's answer; None when the score itself refuses an input (then there is no estimate)."""
     score = SCORES[spec.score]
     used = {parameter: inputs[name] for parameter, name in spec.parameters.items()}
-    result = score.compute(used)
+    try:
+        result = score.compute(_score_inputs(score, used))
+    except ScoreRefused:
+        return None
     return FallbackAnswer(
         score=score.name,
         title=score.title,
@@ -107,3 +112,14 @@ def _fallback_answer(spec: FallbackSpec, inputs: Mapping[str, InputValue]) -> Fa
         cautions=result.cautions,
         notes=result.notes,
     )
+
+
+def _score_inputs(score: Score, used: Mapping[str, InputValue]) -> dict[str, float | str]:
+    """Return numbers by parameter, and for an optional parameter `X_loinc` the code under which X was reported."""
+    numbers: dict[str, float | str] = {parameter: value.tensor_value for parameter, value in used.items()}
+    for name in score.optional:
+        value = used.get(name.removesuffix("_loinc"))
+        code = value.evidence[0].code if value is not None and value.evidence else None
+        if code is not None:
+            numbers[name] = code
+    return numbers

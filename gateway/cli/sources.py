@@ -16,10 +16,9 @@ from gateway.audit.log import AuditLogError
 from gateway.cli.console import fail
 from gateway.clock import Deadline
 from gateway.config import Settings
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, ModelRefused
 from gateway.identity import Caller, Permission, RequestId, TenantId
 from gateway.record import read_bundle
-from gateway.registry.refusal import ReleaseRefused
 
 T = TypeVar("T")
 
@@ -76,5 +75,5 @@ def with_gateway(settings: Settings, work: Callable[[Running], Awaitable[T]]) ->
         return asyncio.run(run())
     except GatewayError as error:
         fail(f"{error.code.value}: {error.public}" + (f" ({error.detail})" if error.detail else ""))
-    except (ReleaseRefused, AuditLogError) as error:
+    except (ModelRefused, AuditLogError) as error:
         fail(str(error))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.features.manifest import ModelManifest
-from gateway.features.manifest import ReleaseIdentity as ReleaseIdentity  # made in the registry, below this room
+from gateway.features.manifest import ReleaseIdentity as ReleaseIdentity  # noqa: PLC0414 - re-exported: made in the registry, below this room
 from gateway.features.value import InputValue
 from gateway.quality.report import QualityReport, Verdict
 from gateway.record.reason import Reason

@@ -72,7 +72,7 @@ def fallback_observation(answer: AssessmentAnswer, found: ModelAnswer, fallback:
         "identifier": [{"system": IDENTIFIER_SYSTEM, "value": business_identifier(answer, found, fallback.score)}],
         "status": "preliminary",
         "code": {"text": fallback.title},
-        "method": {"text": fallback.citation},
+        "method": {"text": fallback.title},
         "device": {"reference": device_url(fallback.score, "1")},
         "note": [{"text": stand_in_note(answer, found, fallback)}],
     }

@@ -206,13 +206,13 @@ def fallback_risk_assessment(answer: AssessmentAnswer, found: ModelAnswer, fallb
         "extension": [*fallback_extensions(found, fallback), *input_extensions(inputs, answer.base_url)],
         "identifier": [{"system": IDENTIFIER_SYSTEM, "value": business_identifier(answer, found, fallback.score)}],
         "status": "preliminary",
-        "method": {"coding": [{"system": SCORE_SYSTEM, "code": fallback.score, "display": fallback.title}], "text": fallback.citation},
+        "method": {"coding": [{"system": SCORE_SYSTEM, "code": fallback.score, "display": fallback.title}], "text": fallback.title},
         "code": RISK_CODE,
         "subject": subject_of(answer),
         "occurrenceDateTime": answer.as_of.isoformat(),
         "performer": {"reference": device_url(fallback.score, "1")},
         "prediction": [shown],
-        "note": [{"text": stand_in_note(answer, found, fallback)}],
+        "note": [{"text": stand_in_note(answer, found, fallback)}, {"text": fallback.citation}],
     }
     basis = [source_reference(source, answer.base_url) for source in sources_of(inputs)]
     if basis:

@@ -18,7 +18,7 @@ REASONS: Mapping[ReasonCode, str] = {
     ReasonCode.CARE_SETTING: "the model is not made for this care setting",
     ReasonCode.DECEASED: "the patient is recorded as deceased",
     ReasonCode.RECORD_REPLACED: "the patient record is inactive or was replaced by another",
-    ReasonCode.MISSING_INPUT: "not in the record, or its absence cannot be concluded",
+    ReasonCode.MISSING_INPUT: "missing",
     ReasonCode.NOT_FETCHED: "could not be fetched",
     ReasonCode.NOT_ALLOWED: "may not be seen",
     ReasonCode.STALE_INPUT: "too old",
@@ -89,8 +89,16 @@ def reason_words(reason: Reason, answer: ModelAnswer | None = None) -> str:
 
 
 def reasons_words(reasons: Iterable[Reason], answer: ModelAnswer | None = None) -> str:
-    """Return several reasons in words, each once."""
-    return "; ".join(dict.fromkeys(reason_words(reason, answer) for reason in reasons))
+    """Return several reasons in words, each once; what is missing, old, ... is named together."""
+    together: dict[str, list[str]] = {}
+    for reason in reasons:
+        words = reason_words(reason, answer)
+        subject = reason.subject.replace("_", " ")
+        plain = subject and words == f"{subject}: {REASONS[reason.code]}"
+        subjects = together.setdefault(REASONS[reason.code] if plain else words, [])
+        if plain and subject not in subjects:
+            subjects.append(subject)
+    return "; ".join(f"{words}: {', '.join(subjects)}" if subjects else words for words, subjects in together.items())
 
 
 def setting_words(report: QualityReport) -> str:

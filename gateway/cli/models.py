@@ -1,0 +1,100 @@
+"""`gateway models`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.app import models_folder
+from gateway.cli.console import ConfigOption, Exit, JsonOption, emit, fail, say, settings_of
+from gateway.errors import ModelRefused
+from gateway.inference import InProcessEngine
+from gateway.registry import CheckReport, Release, admit_releases, check_file, check_shipped
+from gateway.registry.vectors import RunRow
+from gateway.terminology import Terminology, load_terminology
+
+app = typer.Typer(no_args_is_help=True)
+
+VectorsOption = Annotated[
+    Path | None, typer.Option("--vectors", help="Any vector file of the model; without it, every file shipped with the release.")
+]
+
+
+@app.command("list")
+def list_models(as_json: JsonOption = False, config: ConfigOption = None) -> None:  # noqa: FBT002 - a flag of the command line
+    """List the releases that are served."""
+    releases, _, _ = load_all(config)
+    rows = [
+        {
+            "name": release.manifest.name, "version": release.manifest.version, "title": release.manifest.title,
+            "inputs": len(release.manifest.inputs), "outputs": len(release.manifest.outputs), "sha256": release.identity.graph_sha256,
+        }
+        for release in releases.values()
+    ]
+    if as_json:
+        emit(rows)
+        return
+    for row in rows:
+        say(f"{row['name']} {row['version']}: {row['title']}, {row['inputs']} inputs, {row['outputs']} outputs, sha256 {row['sha256']}")
+
+
+@app.command("check")
+def check(
+    name: Annotated[str, typer.Argument(help="The model's name.")],
+    vectors: VectorsOption = None,
+    as_json: JsonOption = False,  # noqa: FBT002 - a flag of the command line
+    config: ConfigOption = None,
+) -> None:
+    """Run a model's test vectors; the last line says how many rows are within tolerance."""
+    releases, engine, terminology = load_all(config)
+    release = releases.get(name)
+    if release is None:
+        fail(f"no model {name!r} is released here; released: {', '.join(releases)}")
+    reports = run_checks(release, engine, terminology, vectors)
+    if as_json:
+        emit([{"model": report.model, "kind": report.kind, "rows": report.rows.rows, "failures": report.rows.failures} for report in reports])
+    else:
+        print_reports(reports)
+    if not all(report.rows.passed for report in reports):
+        raise typer.Exit(Exit.FOUND)
+
+
+def load_all(config: Path | None) -> tuple[dict[str, Release], InProcessEngine, Terminology]:
+    """Load every release, or end with status 2."""
+    settings = settings_of(config)
+    terminology = load_terminology()
+    engine = InProcessEngine()
+    try:
+        releases = admit_releases(models_folder(settings), engine, terminology)
+    except ModelRefused as refusal:
+        fail(f"refused: {refusal}")
+    return {release.manifest.name: release for release in releases}, engine, terminology
+
+
+def run_checks(release: Release, engine: InProcessEngine, terminology: Terminology, vectors: Path | None) -> tuple[CheckReport, ...]:
+    """Check one file, or every file that the release brings; a file that cannot be used ends with status 2."""
+    run = runner(engine, release.manifest.name)
+    try:
+        if vectors is None:
+            return tuple(check_shipped(release, run, terminology).values())
+        return (check_file(release, vectors.read_bytes(), run, terminology),)
+    except (ModelRefused, OSError) as error:
+        fail(str(error))
+
+
+def runner(engine: InProcessEngine, name: str) -> RunRow:
+    """Return the engine's run of one model."""
+    return lambda tensors, variant: engine.run(name, tensors, variant)
+
+
+def print_reports(reports: tuple[CheckReport, ...]) -> None:
+    """Print failures, then the counts; the last line is the promised one."""
+    for report in reports:
+        for failure in report.rows.failures:
+            say(f"{failure.case_id}: {failure.reason}")
+        say(f"{report.model}, {report.kind.value} vectors:" if len(reports) > 1 else "")
+        say(report.rows.last_line)
+    if len(reports) > 1:
+        rows = sum(report.rows.rows for report in reports)
+        failed = sum(len(report.rows.failures) for report in reports)
+        say(f"{rows - failed} of {rows} rows within tolerance")
