@@ -207,7 +207,7 @@ class _BoundArrays:
     def run(self, values: list[float], variant_index: int | None) -> tuple[list[float], list[bool]]:
         """Run one row. The outputs are cleared first: a run that wrote nothing leaves NaN, never another patient's numbers."""
         self._values.fill(np.nan)
-        self._applicable.fill(False)
+        self._applicable.fill(0)
         try:
             self._inputs[:, 0] = values
             self._variant[0] = variant_index or 0

@@ -2,6 +2,8 @@
 
     releases = admit_releases(Path("models"), engine, terminology)   folder -> served models, refused with place and reason otherwise
     report = check_file(release, csv_bytes, run, terminology)        any vector file -> rows that failed and why
+
+Nothing here runs a graph: the engine is handed in.
 """
 
 from gateway.registry.admission import admit, admit_releases

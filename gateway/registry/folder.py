@@ -28,7 +28,7 @@ def read_release_files(folder: Path) -> Mapping[str, bytes]:
         FileRefused: the folder is not one, or a file is missing, additional, linked, too large, unreadable or not the one that was hashed.
     """
     try:
-        names = sorted(os.listdir(folder)) if not folder.is_symlink() else []
+        names = sorted(entry.name for entry in folder.iterdir()) if not folder.is_symlink() else []
     except OSError:
         raise FileRefused(folder.name, "the release folder cannot be read") from None
     if len(names) > FILES_MAX:

@@ -29,8 +29,8 @@ OPERATORS = {
         "Abs", "Add", "And", "ArgMax", "Cast", "Ceil", "Clip", "Concat", "Constant", "Div", "Equal", "Erf", "Exp", "Flatten", "Floor",
         "Gather", "Gemm", "Greater", "GreaterOrEqual", "Identity", "IsInf", "IsNaN", "LeakyRelu", "Less", "LessOrEqual", "Log",
         "LogSoftmax", "MatMul", "Max", "Mean", "Min", "Mod", "Mul", "Neg", "Not", "Or", "Pow", "Reciprocal", "ReduceMax", "ReduceMean",
-        "ReduceMin", "ReduceProd", "ReduceSum", "Relu", "Reshape", "Round", "Shape", "Sigmoid", "Sign", "Slice", "Softmax", "Softplus", "Split",
-        "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Transpose", "Unsqueeze", "Where", "Xor",
+        "ReduceMin", "ReduceProd", "ReduceSum", "Relu", "Reshape", "Round", "Shape", "Sigmoid", "Sign", "Slice", "Softmax", "Softplus",
+        "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Transpose", "Unsqueeze", "Where", "Xor",
     }),
     "ai.onnx.ml": frozenset({
         "ArrayFeatureExtractor", "Binarizer", "FeatureVectorizer", "Imputer", "LinearClassifier", "LinearRegressor", "Normalizer", "Scaler",
@@ -44,6 +44,11 @@ ELEMENT_TYPES = {1: "float32", 2: "uint8", 3: "int8", 5: "int16", 6: "int32", 7:
 _MODEL = {1: VARINT, 2: LENGTH, 3: LENGTH, 4: LENGTH, 5: VARINT, 6: LENGTH, 7: LENGTH, 8: LENGTH, 14: LENGTH}  # 20 training, 25 functions
 _GRAPH = {1: LENGTH, 2: LENGTH, 5: LENGTH, 10: LENGTH, 11: LENGTH, 12: LENGTH, 13: LENGTH, 16: LENGTH}  # 14 quantization, 15 sparse
 _NODE = {1: LENGTH, 2: LENGTH, 3: LENGTH, 4: LENGTH, 5: LENGTH, 6: LENGTH, 7: LENGTH, 9: LENGTH}  # 8 overload (functions)
+_MODEL_GRAPH, _MODEL_OPSET, _MODEL_METADATA = 7, 8, 14
+_GRAPH_NODE, _GRAPH_CONSTANT, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
+_NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN = 4, 5, 7
+_VALUE_NAME, _VALUE_TYPE = 1, 2
+_DIMENSION_NUMBER, _DIMENSION_NAME = 1, 2
 _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
 _REFUSED_METADATA = "ort_config"  # session options that onnxruntime may take from a model
 _ATTRIBUTE_GRAPHS = {6: "a nested graph", 11: "a nested graph", 22: "a sparse tensor", 23: "a sparse tensor"}
@@ -83,20 +88,26 @@ def _read_model(message: memoryview) -> GraphSummary:
     opsets: dict[str, int] = {}
     graphs: list[memoryview] = []
     for field in _known(message, _MODEL, "the model"):
-        if field.tag == 8:
+        if field.tag == _MODEL_OPSET:
             domain, version = _read_opset(field.content)
             if domain in opsets:
                 raise GraphRefused(PLACE, "imports an operator set twice")
             opsets[domain] = version
-        elif field.tag == 7:
+        elif field.tag == _MODEL_GRAPH:
             graphs.append(field.content)
-        elif field.tag == 14 and any(_text(entry.content) == _REFUSED_METADATA for entry in read_fields(field.content) if entry.tag == 1):
-            raise GraphRefused(PLACE, "brings options for the runtime")
+        elif field.tag == _MODEL_METADATA:
+            _check_metadata(field.content)
     if len(graphs) != 1:
         raise GraphRefused(PLACE, "must hold exactly one graph")
     if "" not in opsets:
         raise GraphRefused(PLACE, "does not say which operator set it uses")
     return _read_graph(graphs[0], opsets)
+
+
+def _check_metadata(message: memoryview) -> None:
+    """StringStringEntryProto: key = 1."""
+    if any(_text(field.content) == _REFUSED_METADATA for field in read_fields(message) if field.tag == 1):
+        raise GraphRefused(PLACE, "brings options for the runtime")
 
 
 def _read_opset(message: memoryview) -> tuple[str, int]:
@@ -117,17 +128,16 @@ def _read_graph(message: memoryview, opsets: Mapping[str, int]) -> GraphSummary:
     outputs: dict[str, TensorType] = {}
     nodes = constants = 0
     for field in _known(message, _GRAPH, "the graph"):
-        match field.tag:
-            case 1:
-                nodes += 1
-                operators.add(_read_node(field.content, opsets))
-            case 5:
-                constants += 1
-                _check_tensor(field.content)
-            case 11 | 12:
-                _add_value(inputs if field.tag == 11 else outputs, field.content)
-            case _:
-                pass
+        if field.tag == _GRAPH_NODE:
+            nodes += 1
+            operators.add(_read_node(field.content, opsets))
+        elif field.tag == _GRAPH_CONSTANT:
+            constants += 1
+            _check_tensor(field.content)
+        elif field.tag == _GRAPH_INPUT:
+            _add_value(inputs, field.content)
+        elif field.tag == _GRAPH_OUTPUT:
+            _add_value(outputs, field.content)
     if nodes > NODES_MAX or constants > CONSTANTS_MAX or len(inputs) > INPUTS_MAX:
         raise GraphRefused(PLACE, "has too many nodes, constants or inputs")
     return GraphSummary(opsets=opsets, operators=frozenset(operators), inputs=inputs, outputs=outputs, nodes=nodes)
@@ -137,11 +147,11 @@ def _read_node(message: memoryview, opsets: Mapping[str, int]) -> tuple[str, str
     domains: list[str] = []
     names: list[str] = []
     for field in _known(message, _NODE, "a node"):
-        if field.tag == 4:
+        if field.tag == _NODE_OPERATOR:
             names.append(_text(field.content))
-        elif field.tag == 7:
+        elif field.tag == _NODE_DOMAIN:
             domains.append(_domain(field.content))
-        elif field.tag == 5:
+        elif field.tag == _NODE_ATTRIBUTE:
             _check_attribute(field.content)
     if len(names) != 1 or len(domains) > 1:
         raise GraphRefused(PLACE, "a node does not name exactly one operator")
@@ -166,12 +176,11 @@ def _check_tensor(message: memoryview) -> None:
 
 
 def _add_value(values: dict[str, TensorType], message: memoryview) -> None:
-    """ValueInfoProto: name = 1, type = 2."""
     name, kind = "", None
     for field in read_fields(message):
-        if field.tag == 1:
+        if field.tag == _VALUE_NAME:
             name = _text(field.content)
-        elif field.tag == 2:
+        elif field.tag == _VALUE_TYPE:
             kind = _read_type(field.content)
     if not name or kind is None or name in values:
         raise GraphRefused(PLACE, "an input or output has no name, no type, or the name of another")
@@ -196,9 +205,9 @@ def _read_type(message: memoryview) -> TensorType:
 def _read_dimension(message: memoryview) -> int | str:
     dimension: int | str = ""
     for field in _known(message, {1: VARINT, 2: LENGTH, 3: LENGTH}, "a dimension"):
-        if field.tag == 1:
+        if field.tag == _DIMENSION_NUMBER:
             dimension = field.number
-        elif field.tag == 2:
+        elif field.tag == _DIMENSION_NAME:
             dimension = _text(field.content)
     return dimension
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 _VARINT_BYTES_MAX = 10
+_MORE_FOLLOWS = 0x80  # the high bit of a varint's byte
 _FIXED_BYTES = {FIXED64: 8, FIXED32: 4}
 
 
@@ -60,6 +61,6 @@ def _read_varint(message: memoryview, at: int) -> tuple[int, int]:
             raise Malformed("a number is cut off")
         byte = message[at + place]
         number |= (byte & 0x7F) << (7 * place)
-        if byte < 0x80:
+        if byte < _MORE_FOLLOWS:
             return number & 0xFFFF_FFFF_FFFF_FFFF, at + place + 1
     raise Malformed("a number is too long")

@@ -2,6 +2,8 @@
 
     releases = load_releases(Path("models"), terminology)        # models read by others come first
     engine.load(release, partial(require_vectors, release, terminology))
+
+Everything later works on the bytes that were hashed; no file is opened twice.
 """
 
 import hashlib
@@ -145,4 +147,5 @@ def check_signature(graph: GraphSummary, manifest: ModelManifest) -> None:
 
 def _is_rows_of(kind: TensorType, element: str, row: tuple[int, ...]) -> bool:
     """Tell whether a tensor has this element type, an open first dimension and these others."""
-    return kind.element == element and len(kind.dimensions) == 1 + len(row) and isinstance(kind.dimensions[0], str) and kind.dimensions[1:] == row
+    open_first = kind.dimensions[:1] and isinstance(kind.dimensions[0], str)
+    return kind.element == element and bool(open_first) and kind.dimensions[1:] == row

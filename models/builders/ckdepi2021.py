@@ -26,7 +26,8 @@ def build(folder: Path) -> bytes:  # noqa: ARG001 - every builder has this form;
     is_male = graph.node("Equal", ["sex", graph.constant("male", np.array(1.0))], "is_male")
 
     def by_sex(name: str, female: float, male: float) -> str:
-        return graph.node("Where", [is_male, graph.constant(f"{name}_m", np.array(male)), graph.constant(f"{name}_f", np.array(female))], name)
+        of_male, of_female = graph.constant(f"{name}_m", np.array(male)), graph.constant(f"{name}_f", np.array(female))
+        return graph.node("Where", [is_male, of_male, of_female], name)
 
     one = graph.constant("one", np.array(1.0))
     ratio = graph.node("Div", ["creatinine_mg_dl", by_sex("kappa", 0.7, 0.9)], "ratio")

@@ -38,7 +38,10 @@ class GraphUnderConstruction:
         return output
 
     def serialise(self, inputs: Mapping[str, int], outputs: Mapping[str, tuple[int, int]], doc: str) -> bytes:
-        """Return the model's bytes. `inputs`: name -> element type, each [N]; `outputs`: name -> (element type, columns), each [N, columns]."""
+        """Return the model's bytes.
+
+        `inputs`: name -> element type, each [N]; `outputs`: name -> (element type, columns), each [N, columns].
+        """
         graph = helper.make_graph(
             self._nodes,
             self._name,

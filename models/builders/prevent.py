@@ -6,9 +6,9 @@ Source: Khan SS, Matsushita K, Sang Y, et al. Circulation 2024;149(6):430-449, D
 How a number becomes, or does not become, part of a risk:
 
     columns  one per input, plus two made from them: non-HDL cholesterol, and age again with the narrower limits of the 30-year outputs
-    allowed  a column outside its limits (or neither 0 nor 1 where it must be) becomes NaN; `>=` and `<=` are false for NaN, so NaN stays NaN
+    allowed  a column outside its limits (or neither 0 nor 1 where it must be) becomes NaN; `>=` is false for NaN, so NaN stays
     terms    the table of the paper: clip, centre, scale; products; the logarithm; the three missing-terms
-    sum      coefficient * term, but 0 where the coefficient is 0, so that an unused NaN never enters (0 * NaN is NaN) and a used one poisons
+    sum      coefficient * term, but 0 where the coefficient is 0, so that an unused NaN never enters (0 * NaN is NaN)
     gates    terms that are 0 when a limit holds and NaN when not, with coefficient 1 where the limit applies
 
 An absent HbA1c, UACR or SDI is not an error: it becomes the value at which its terms are 0, and its missing-term becomes 1; only the
@@ -222,12 +222,13 @@ def _terms(graph: GraphUnderConstruction, absent: str, allowed: str) -> str:
 
 
 def _coefficients(graph: GraphUnderConstruction, table: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> str:
-    """Return the coefficients of each row's variant and sex, [N, outputs, terms]. A sex that is not allowed is poisoned by the intercept."""
+    """Return the coefficients of each row's variant and sex, [N, outputs, terms]; the intercept poisons a bad sex."""
     sexes_apart = np.moveaxis(table, 1, 0)  # [sex, variant + 2, output, term]: row = sex * (variants + 2) + variant + 1
     graph.constant("coefficients", sexes_apart.reshape(-1, *table.shape[2:]))
     is_male = graph.node("Equal", ["sex", graph.constant("male", np.array(1.0))], "is_male")
     first = [graph.constant(f"first_{sex}", np.array(place * len(table) + 1)) for place, sex in enumerate(SEXES)]
     graph.node("Where", [is_male, first[1], first[0]], "first")
-    graph.node("Clip", ["variant", graph.constant("below_first", np.array(-1)), graph.constant("after_last", np.array(len(VARIANTS)))], "known")
+    bounds = [graph.constant("below_first", np.array(-1)), graph.constant("after_last", np.array(len(VARIANTS)))]
+    graph.node("Clip", ["variant", *bounds], "known")
     graph.node("Add", ["known", "first"], "row")
     return graph.node("Gather", ["coefficients", "row"], "coefficient", axis=0)
