@@ -92,7 +92,6 @@ class AuditSettings(_Section, frozen=True, kw_only=True):
         ),
     ] = "var/kek.json"
     wait_s_max: Annotated[float, Meta(description="Seconds to wait until a record is durable; then 503 and no answer.", gt=0)] = 2.0
-    queue_max: Annotated[int, Meta(description="Records that may wait for the writer; one more is refused with 503.", gt=0)] = 4096
     log_id: Annotated[str, Meta(description="Name of this log in receipts and proofs.", pattern="^[A-Za-z0-9.-]{1,64}$")] = "gateway"
 
 

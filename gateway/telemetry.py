@@ -248,8 +248,9 @@ def keep_declared_fields(_logger: object, _method: str, event: structlog.typing.
         if _Strictness.raises:
             raise UndeclaredError(f"undeclared log fields: {sorted(event.keys() - kept.keys())}")
         LOG_REPAIRS.add()
+        repaired = len(event) - len(kept)
         kept.setdefault("event", "undeclared event")
-        kept["repaired"] = len(event) - len(kept)
+        kept["repaired"] = repaired
     request_id = _request_id.get()
     if request_id:
         kept["request_id"] = request_id

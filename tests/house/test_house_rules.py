@@ -101,7 +101,14 @@ def tracked(tree):
 
 def test_no_tracked_file_names_a_machine_or_a_registry(tree):
     """Nothing in the repository depends on, or tells about, the machine it was made on or the index it was built from."""
-    hosts = ("pypi" + ".org", "files.python" + "hosted.org", "registry.npm" + "js.org", "repo1.maven" + ".org", "proxy.golang" + ".org", "--index" + "-url")
+    hosts = (
+        "pypi" + ".org",
+        "files.python" + "hosted.org",
+        "registry.npm" + "js.org",
+        "repo1.maven" + ".org",
+        "proxy.golang" + ".org",
+        "--index" + "-url",
+    )
     pattern = re.compile(rb"(?<![\w.])/(?:work|root|home)/\w|" + b"|".join(re.escape(host.encode()) for host in hosts))
     allowed = {"Makefile"}  # names the option that keeps index addresses out of the lock
     found = []

@@ -7,7 +7,19 @@ from pathlib import Path
 
 LINT_IMPORTS = [str(Path(sys.executable).with_name("lint-imports")), "--no-logo", "--no-cache"]
 PURE_ROOMS = ("assessment", "record", "terminology", "quality", "features", "scores", "results")
-IMPURE_PACKAGES = ("httpx", "aiohttp", "fastapi", "starlette", "uvicorn", "onnxruntime", "onnx", "sqlalchemy", "alembic", "cryptography", "sqlite3")
+IMPURE_PACKAGES = (
+    "httpx",
+    "aiohttp",
+    "fastapi",
+    "starlette",
+    "uvicorn",
+    "onnxruntime",
+    "onnx",
+    "sqlalchemy",
+    "alembic",
+    "cryptography",
+    "sqlite3",
+)
 
 LOAD_PURE_ROOMS = """
 import importlib, pkgutil, sys
@@ -48,7 +60,11 @@ def test_deciding_rooms_load_without_network_disk_or_accelerator(tree):
     """Loading every module of the pure rooms loads no package that does input, output or cryptography."""
     done = subprocess.run(
         [sys.executable, "-c", LOAD_PURE_ROOMS, ",".join(PURE_ROOMS), ",".join(IMPURE_PACKAGES)],
-        cwd=tree.root, capture_output=True, text=True, timeout=60, check=True,
+        cwd=tree.root,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
     assert done.stdout.strip() == ""
 

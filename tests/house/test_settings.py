@@ -29,8 +29,12 @@ def test_environment_wins_over_the_file(tmp_path):
     """A variable overrides the file's value, as the kind of value that the setting has."""
     path = written(tmp_path, '[server]\nport = 1\nhost = "::1"\n[models]\nenabled = ["x"]\n[cds.thresholds]\nx = 0.2\n')
     environ = {
-        "GATEWAY_CONFIG": str(path), "GATEWAY__SERVER__PORT": "9000", "GATEWAY__MODELS__ENABLED": "a, b", "GATEWAY__SERVER__OPENAPI": "true",
-        "GATEWAY__SERVER__DEADLINE_REST_S": "2.5", "HOME": "x",
+        "GATEWAY_CONFIG": str(path),
+        "GATEWAY__SERVER__PORT": "9000",
+        "GATEWAY__MODELS__ENABLED": "a, b",
+        "GATEWAY__SERVER__OPENAPI": "true",
+        "GATEWAY__SERVER__DEADLINE_REST_S": "2.5",
+        "HOME": "x",
     }
     loaded = load_settings(None, environ)
     assert (loaded.server.port, loaded.server.host, loaded.server.openapi, loaded.server.deadline_rest_s) == (9000, "::1", True, 2.5)

@@ -87,7 +87,12 @@ def test_a_declared_line_is_written_with_its_request_id(log):
     first, second = log()
     assert first.pop("timestamp").endswith("Z")
     assert first == {
-        "event": "answered", "level": "info", "component": "gateway.house", "operation": "assess-risk", "status": 200, "request_id": "r-1",
+        "event": "answered",
+        "level": "info",
+        "component": "gateway.house",
+        "operation": "assess-risk",
+        "status": 200,
+        "request_id": "r-1",
     }
     assert "request_id" not in second
 
