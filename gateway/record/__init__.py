@@ -1,8 +1,8 @@
 """From FHIR resources as they are to a PatientRecord: lenient, element by element; whatever is dropped is listed.
 
-    fetched = read_bundle(raw, patient_id=None, declared_complete=True)   an inline Bundle or a file; a pull brings a FetchedRecord itself
-    record = build_record(fetched, terminology)                          everything that was said, with its source
-    record = hide_later(record, as_of)                                   as it was known at that time
+fetched = read_bundle(raw, patient_id=None, declared_complete=True)   an inline Bundle or a file; a pull brings a FetchedRecord itself
+record = build_record(fetched, terminology)                          everything that was said, with its source
+record = hide_later(record, as_of)                                   as it was known at that time
 """
 
 from gateway.record.as_of import hide_later

@@ -11,10 +11,16 @@ import msgspec
 from gateway.record.values import FhirTime, Measurement, MedicationOrder, PatientFacts, PatientRecord, Problem, Stay
 
 OPEN_STATUS = "in-progress"
+LAST_MICROSECOND = 999_999
 
 
 def hide_later(record: PatientRecord, as_of: dt.datetime) -> PatientRecord:
-    """Return the record as far as it was known at `as_of` (aware); the order of its values stays."""
+    """Return the record as far as it was known at `as_of` (aware); the order of its values stays.
+
+    An as-of time in whole seconds means that second to its end: systems stamp `issued` in milliseconds beside an effective time in seconds.
+    """
+    if as_of.microsecond == 0:
+        as_of = as_of.replace(microsecond=LAST_MICROSECOND)
     return msgspec.structs.replace(
         record,
         patient=_patient_at(record.patient, as_of),

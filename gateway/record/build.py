@@ -13,11 +13,10 @@ from gateway.record.drop import DropReason
 from gateway.record.fhir_time import parse_time
 from gateway.record.measurement import read_observation
 from gateway.record.order import read_order, unreadable_order
-from gateway.record.patient import read_patient, unknown_patient
+from gateway.record.patient import read_patient, unknown_patient, with_unreadable_extension
 from gateway.record.problem import read_condition, read_procedure, unreadable_problem
 from gateway.record.received import UNKNOWN_ID, Reading, source_of
 from gateway.record.reference import build_identity
-from gateway.record.stay import read_encounter
 from gateway.record.resource import (
     READ_TYPES,
     Condition,
@@ -30,6 +29,7 @@ from gateway.record.resource import (
     Procedure,
     Resource,
 )
+from gateway.record.stay import read_encounter
 from gateway.record.values import (
     FhirTime,
     Measurement,
@@ -168,7 +168,8 @@ def _read(reading: Reading, found: _Found, one: _Received, resource: Resource, m
     elif isinstance(resource, Encounter):
         _add(found.stays, read_encounter(reading, resource, one.id, one.raw))
     elif isinstance(resource, Patient) and one.id == reading.identity.patient_id:
-        found.patient = read_patient(reading, resource, one.id, one.raw)
+        facts = read_patient(reading, resource, one.id, one.raw)
+        found.patient = with_unreadable_extension(facts, one.raw) if "extension" in one.unreadable else facts
 
 
 def _note_unreadable(reading: Reading, one: _Received) -> None:

@@ -21,13 +21,16 @@ def parse_time(text: str | None) -> FhirTime | None:
     if not text:
         return None
     try:
-        # The commonest form by far: date, T, time, zone. The two marks tell it from ISO weeks and undashed forms, which Python reads too.
-        if text[10:14:3] == "T:" and text[7] == "-":
-            at = _FROM_ISO(text)
-            if at.tzinfo is not None:
-                return FhirTime(at.astimezone(_UTC), _INSTANT, text)
+        if len(text) <= _DATE_LENGTH:
+            return _parse_partial(text)
+        # Python also reads ISO weeks, times without colons and other marks between date and time: these are no FHIR.
+        if text[10] != "T" or text[7] != "-" or text[13:14] != ":":
+            return None
+        at = _FROM_ISO(text)
+        zone = at.tzinfo
+        if zone is None:
             return FhirTime(_midnight(text[:_DATE_LENGTH]), Precision.DAY, text)
-        return _parse_partial(text)
+        return FhirTime(at if zone is _UTC else at.astimezone(_UTC), _INSTANT, text)
     except (ValueError, OverflowError):  # OverflowError: year 1 or 9999 moved by its zone
         return None
 

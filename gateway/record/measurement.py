@@ -28,6 +28,14 @@ class _Whole(msgspec.Struct, frozen=True, gc=False):
     encounter_id: str | None
 
 
+class _Said(msgspec.Struct, frozen=True, gc=False):
+    """What stands where a number could stand: codes, words, or why there is nothing."""
+
+    codes: tuple[Code, ...] = ()
+    text: str | None = None
+    absent_reason: str | None = None
+
+
 def read_observation(reading: Reading, observation: Observation, resource_id: str, raw: bytes) -> list[Measurement]:
     """Return the measurements of one Observation: its own value, its components, or none when nobody reads its codes."""
     own = _concepts(reading, observation.code)
@@ -94,19 +102,19 @@ def _measure(
     codes = reading.codes(part.code)
     if part.data_absent_reason is not None:
         reason = status_code(part.data_absent_reason) or part.data_absent_reason.text or UNKNOWN_REASON
-        return _without_number(whole, concepts, codes, absent_reason=reason, component=component)
+        return _without_number(whole, concepts, codes, _Said(absent_reason=reason), component=component)
     quantity = part.value_quantity
     if quantity is not None and quantity.value is not None:
         return _with_number(reading, whole, concepts, codes, (part, quantity, component))
     coded = part.value_codeable_concept
     if coded is not None:
-        return _without_number(whole, concepts, codes, value_codes=reading.codes(coded), value_text=coded.text, component=component)
+        return _without_number(whole, concepts, codes, _Said(codes=reading.codes(coded), text=coded.text), component=component)
     if part.value_string is not None:
-        return _without_number(whole, concepts, codes, value_text=part.value_string, component=component)
+        return _without_number(whole, concepts, codes, _Said(text=part.value_string), component=component)
     if part.value_integer is not None:
         count = Quantity(value=float(part.value_integer), system=UCUM, code=PURE_NUMBER)
         return _with_number(reading, whole, concepts, codes, (part, count, component))
-    return _without_number(whole, concepts, codes, absent_reason=NO_VALUE, component=component)
+    return _without_number(whole, concepts, codes, _Said(absent_reason=NO_VALUE), component=component)
 
 
 def _with_number(
@@ -139,16 +147,7 @@ def _with_number(
     )
 
 
-def _without_number(
-    whole: _Whole,
-    concepts: tuple[str, ...],
-    codes: tuple[Code, ...],
-    *,
-    component: bool,
-    value_codes: tuple[Code, ...] = (),
-    value_text: str | None = None,
-    absent_reason: str | None = None,
-) -> Measurement:
+def _without_number(whole: _Whole, concepts: tuple[str, ...], codes: tuple[Code, ...], said: _Said, *, component: bool) -> Measurement:
     return Measurement(
         source=whole.source,
         concepts=concepts,
@@ -157,9 +156,9 @@ def _without_number(
         usable_status=whole.usable_status,
         time=whole.time,
         issued=whole.issued,
-        value_codes=value_codes,
-        value_text=value_text,
-        absent_reason=absent_reason,
+        value_codes=said.codes,
+        value_text=said.text,
+        absent_reason=said.absent_reason,
         encounter_id=whole.encounter_id,
         component=component,
     )
@@ -185,5 +184,10 @@ def _limit(limit: Quantity | None, quantity: Quantity) -> float | None:
 
 def _encounter_id(reading: Reading, encounter: Reference) -> str | None:
     """Return the id of the Encounter a resource belongs to, None when it leads elsewhere."""
-    resolved = reading.identity.resolve(encounter.reference) if encounter.reference else None
+    reference = encounter.reference
+    if reference is None:
+        return None
+    if not reading.identity.aliases and reference.startswith(_ENCOUNTER) and reference.count("/") == 1:  # as most servers write it
+        return reference.removeprefix(_ENCOUNTER)
+    resolved = reading.identity.resolve(reference)
     return resolved.removeprefix(_ENCOUNTER) if resolved is not None and resolved.startswith(_ENCOUNTER) else None

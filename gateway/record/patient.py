@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import msgspec
+
 from gateway.record.drop import DropReason
 from gateway.record.received import Reading, source_of, status_code
 from gateway.record.resource import Extension, Patient
@@ -16,6 +18,7 @@ US_CORE_SEX_URLS = frozenset({
 })
 GENDER_IDENTITY_LOINC = "76691-5"  # a recorded gender identity is not a recorded sex
 SEVERAL_PARAMETERS = "specified"  # the sex-parameter code for "it depends, see the comment"
+SEX_UNKNOWN = "unknown"  # the sex-parameter code for "not known"
 REPLACED_BY = "replaced-by"
 
 _SEX_BY_CODE = {
@@ -46,6 +49,13 @@ def read_patient(reading: Reading, patient: Patient, patient_id: str, raw: bytes
         replaced=any(link.type == REPLACED_BY for link in patient.link),
         active=patient.active is not False,
     )
+
+
+def with_unreadable_extension(facts: PatientFacts, raw: bytes) -> PatientFacts:
+    """Return the facts when some extension could not be read: if it may have told the sex, the sex for clinical use is unknown."""
+    if any(url.encode() in raw for url in (SEX_PARAMETER_URL, RECORDED_SEX_URL, *US_CORE_SEX_URLS)):
+        return msgspec.structs.replace(facts, sex_parameter=SEX_UNKNOWN)
+    return facts
 
 
 def unknown_patient(source: SourceRef) -> PatientFacts:

@@ -26,8 +26,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     def resolve(self, reference: str) -> str | None:
         """Return `Type/id` for a reference into this record's server or Bundle; None for one that leads elsewhere.
 
-        Relative, absolute on the base, versioned, urn:uuid and absolute forms that a Bundle entry declares as its fullUrl are understood. An
-        absolute reference to any other server is somebody else's, even when type and id look the same.
+        Relative, absolute on the base, versioned, urn:uuid and absolute forms that a Bundle entry declares as its fullUrl are understood.
+        An absolute reference to any other server is somebody else's, even when type and id look the same.
         """
         plain, _, _ = reference.partition(_HISTORY)
         known = self.aliases.get(plain)

@@ -1,8 +1,8 @@
 """Limits on JSON that comes from outside, checked before anything is decoded: size, nesting, and keys that stand twice.
 
 Nothing here walks over the bytes in Python. All characters that do not matter are deleted in one step; what is left are quotes and
-brackets, a few per cent of the body. Two neighbouring quotes are an empty string: taking both out leaves every bracket inside or outside of a
-string as it was.
+brackets, a few per cent of the body. Two neighbouring quotes are an empty string: taking both out leaves every bracket inside or
+outside of a string as it was.
 """
 
 import msgspec
@@ -35,8 +35,9 @@ def check_json(raw: bytes, *, bytes_max: int = BYTES_MAX, depth_max: int = DEPTH
 def reject_duplicate_keys(raw: bytes) -> None:
     """Refuse JSON in which some object has the same key twice: two readers could take different values from it.
 
-    Exact for valid JSON: the decoder keeps one of two equal keys, so the decoded document has fewer members than the text. Costs one untyped
-    decoding and encoding, about four times `check_json`: for envelopes, where an identity or a target stands, rather than for whole records.
+    Exact for valid JSON: the decoder keeps one of two equal keys, so the decoded document has fewer members than the text. Costs one
+    untyped decoding and encoding, about four times `check_json`: for envelopes, where an identity or a target stands, rather than for
+    whole records.
 
     Raises:
         BadRequest: a key stands twice, or the body is not JSON (code malformed-json).

@@ -11,7 +11,12 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.fhir.group import Group, GroupState
-from gateway.terminology.code import Code as Code  # defined below the record, because terminology speaks of codes too
+from gateway.terminology.code import Code
+
+__all__ = [
+    "Code", "Dropped", "FhirTime", "Measurement", "MedicationOrder", "PatientFacts", "PatientRecord", "Precision", "Problem", "SourceRef",
+    "Stay",
+]
 
 
 class Precision(enum.StrEnum):
@@ -23,7 +28,7 @@ class Precision(enum.StrEnum):
     INSTANT = "instant"
 
 
-class FhirTime(msgspec.Struct, frozen=True):
+class FhirTime(msgspec.Struct, frozen=True, gc=False):  # gc=False: many per record, and none can be part of a cycle
     """A FHIR date, dateTime, instant or one end of a Period: its first instant (rules 3), precision and text as received."""
 
     at: dt.datetime
@@ -35,7 +40,7 @@ class FhirTime(msgspec.Struct, frozen=True):
             raise ValueError("an instant needs a time zone")
 
 
-class SourceRef(msgspec.Struct, frozen=True):
+class SourceRef(msgspec.Struct, frozen=True, gc=False):
     """The resource a value came from.
 
     `version` is `meta.versionId` as received and never invented; without one, `sha256` is the hex digest of the resource's bytes.
@@ -53,7 +58,7 @@ class SourceRef(msgspec.Struct, frozen=True):
         return f"{base}/_history/{self.version}" if self.version else base
 
 
-class Measurement(msgspec.Struct, frozen=True, kw_only=True):
+class Measurement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An Observation's value, or the value of one of its components, for a concept that some model may read.
 
     `concepts` are the names of codes.csv that the codings belong to. Exactly one of value / value_codes / value_text is set, or

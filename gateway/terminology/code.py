@@ -3,7 +3,7 @@
 import msgspec
 
 
-class Code(msgspec.Struct, frozen=True):
+class Code(msgspec.Struct, frozen=True, gc=False):
     """A Coding: canonical system URL (aliases such as urn:oid resolved), code, display. An unknown system stays as given."""
 
     system: str

@@ -23,8 +23,8 @@ _UNLIMITED_WORDS = ("active", "ever", "no limit")
 class AgeLimit(msgspec.Struct, frozen=True, kw_only=True):
     """How old a value may be in one care setting, in days.
 
-    `hard_days`: older is stale; None = no limit stated. `soft_days`: older is answered with a caution. `applicable` is False where the table
-    says n/a: the concept means nothing in that setting.
+    `hard_days`: older is stale; None = no limit stated. `soft_days`: older is answered with a caution. `applicable` is False where the
+    table says n/a: the concept means nothing in that setting.
     """
 
     hard_days: float | None = None

@@ -142,9 +142,7 @@ class ProblemTable(msgspec.Struct, frozen=True, kw_only=True):
         """Return (groups it belongs to by code, groups it could belong to by its words or for lack of any)."""
         groups = frozenset(group for code in codes for group in self.groups_of(code.system, code.code))
         words = " | ".join(filter(None, (*(code.display.strip() for code in codes), text.strip())))
-        if words:
-            possible = self.stems.groups_in(words)
-        else:
-            possible = frozenset() if groups else frozenset(self.stems.by_group)
+        anything = frozenset() if groups else frozenset(self.stems.by_group)
+        possible = self.stems.groups_in(words) if words else anything
         excluded = {group.removesuffix(NOT_SUFFIX) for group in groups if group.endswith(NOT_SUFFIX)}
         return groups, possible - groups - excluded

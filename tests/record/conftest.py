@@ -24,35 +24,55 @@ UCUM = "http://unitsofmeasure.org"
 _SAMPLES: dict[str, Json] = {
     "Patient": {"id": "p1", "gender": "female", "birthDate": "1960-05-04"},
     "Observation": {
-        "id": "o1", "status": "final", "code": {"coding": [{"system": LOINC, "code": "2160-0"}]}, "subject": {"reference": "Patient/p1"},
-        "effectiveDateTime": "2024-02-01T10:00:00+01:00", "valueQuantity": {"value": 1.1, "unit": "mg/dL", "system": UCUM, "code": "mg/dL"},
+        "id": "o1",
+        "status": "final",
+        "code": {"coding": [{"system": LOINC, "code": "2160-0"}]},
+        "subject": {"reference": "Patient/p1"},
+        "effectiveDateTime": "2024-02-01T10:00:00+01:00",
+        "valueQuantity": {"value": 1.1, "unit": "mg/dL", "system": UCUM, "code": "mg/dL"},
     },
     "Condition": {
-        "id": "c1", "subject": {"reference": "Patient/p1"}, "code": {"coding": [{"system": SNOMED, "code": "44054006", "display": "Diabetes"}]},
-        "clinicalStatus": {"coding": [{"code": "active"}]}, "verificationStatus": {"coding": [{"code": "confirmed"}]},
-        "onsetDateTime": "2020-01-01", "recordedDate": "2020-01-03",
+        "id": "c1",
+        "subject": {"reference": "Patient/p1"},
+        "code": {"coding": [{"system": SNOMED, "code": "44054006", "display": "Diabetes"}]},
+        "clinicalStatus": {"coding": [{"code": "active"}]},
+        "verificationStatus": {"coding": [{"code": "confirmed"}]},
+        "onsetDateTime": "2020-01-01",
+        "recordedDate": "2020-01-03",
     },
     "Procedure": {
-        "id": "pr1", "status": "completed", "subject": {"reference": "Patient/p1"},
-        "code": {"coding": [{"system": SNOMED, "code": "70536003", "display": "Transplant of kidney"}]}, "performedDateTime": "2019-05-05",
+        "id": "pr1",
+        "status": "completed",
+        "subject": {"reference": "Patient/p1"},
+        "code": {"coding": [{"system": SNOMED, "code": "70536003", "display": "Transplant of kidney"}]},
+        "performedDateTime": "2019-05-05",
     },
     "MedicationRequest": {
-        "id": "m1", "status": "active", "intent": "order", "subject": {"reference": "Patient/p1"}, "authoredOn": "2024-01-01",
+        "id": "m1",
+        "status": "active",
+        "intent": "order",
+        "subject": {"reference": "Patient/p1"},
+        "authoredOn": "2024-01-01",
         "medicationCodeableConcept": {"text": "Atorvastatin 20 MG Oral Tablet"},
     },
     "MedicationStatement": {
-        "id": "ms1", "status": "active", "subject": {"reference": "Patient/p1"}, "dateAsserted": "2024-01-01",
+        "id": "ms1",
+        "status": "active",
+        "subject": {"reference": "Patient/p1"},
+        "dateAsserted": "2024-01-01",
         "medicationCodeableConcept": {"text": "lisinopril"},
     },
     "Encounter": {
-        "id": "e1", "status": "finished", "subject": {"reference": "Patient/p1"},
+        "id": "e1",
+        "status": "finished",
+        "subject": {"reference": "Patient/p1"},
         "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "AMB"},
         "period": {"start": "2024-02-01T09:00:00Z", "end": "2024-02-01T09:30:00Z"},
     },
 }
 
 
-def sample(resource_type: str, **changes: Any) -> Json:  # noqa: ANN401 - any JSON
+def sample(resource_type: str, **changes: Any) -> Json:
     """Return a valid resource with some elements replaced; None removes one."""
     resource = {"resourceType": resource_type, **copy.deepcopy(_SAMPLES.get(resource_type, {})), **changes}
     return {name: value for name, value in resource.items() if value is not None}
@@ -74,7 +94,7 @@ def make() -> Callable[..., Json]:
 def read(terminology: Terminology) -> Callable[..., PatientRecord]:
     """Return a reader: resources (a Patient is added unless one is given) become a record."""
 
-    def read_resources(*resources: Json | bytes, **changes: Any) -> PatientRecord:  # noqa: ANN401 - fields of FetchedRecord
+    def read_resources(*resources: Json | bytes, **changes: Any) -> PatientRecord:
         raws = [found if isinstance(found, bytes) else msgspec.json.encode(found) for found in resources]
         if not any(isinstance(found, dict) and found.get("resourceType") == "Patient" for found in resources):
             raws.insert(0, msgspec.json.encode(sample("Patient")))

@@ -68,12 +68,38 @@ TABLE = {
 SMOKING = "72166-2"
 # Outside of these a number is a data error (columns plausible_min and plausible_max of the code table).
 PLAUSIBLE = {
-    "total_cholesterol": (40, 1000), "hdl_cholesterol": (3, 200), "ldl_cholesterol": (5, 800), "creatinine": (0.1, 40),
-    "egfr_other": (1, 200), "uacr": (0.01, 30000), "hba1c": (2, 20), "sbp": (40, 300), "dbp": (20, 200), "bmi": (8, 100),
-    "height": (40, 250), "weight": (2, 400), "heart_rate": (15, 300), "respiratory_rate": (3, 80), "temperature": (25, 45),
-    "spo2": (30, 100), "o2_flow": (0, 80), "fio2": (21, 100), "gcs_total": (3, 15), "sodium": (95, 200), "bilirubin_total": (0.05, 80),
-    "inr": (0.5, 20), "albumin_serum": (0.5, 8), "phosphate": (0.3, 20), "calcium": (3, 20), "bicarbonate": (3, 60), "ast": (1, 20000),
-    "alt": (1, 20000), "platelets": (1, 3000), "hemoglobin": (2, 26), "wbc": (0.05, 500), "bun": (1, 300),
+    "total_cholesterol": (40, 1000),
+    "hdl_cholesterol": (3, 200),
+    "ldl_cholesterol": (5, 800),
+    "creatinine": (0.1, 40),
+    "egfr_other": (1, 200),
+    "uacr": (0.01, 30000),
+    "hba1c": (2, 20),
+    "sbp": (40, 300),
+    "dbp": (20, 200),
+    "bmi": (8, 100),
+    "height": (40, 250),
+    "weight": (2, 400),
+    "heart_rate": (15, 300),
+    "respiratory_rate": (3, 80),
+    "temperature": (25, 45),
+    "spo2": (30, 100),
+    "o2_flow": (0, 80),
+    "fio2": (21, 100),
+    "gcs_total": (3, 15),
+    "sodium": (95, 200),
+    "bilirubin_total": (0.05, 80),
+    "inr": (0.5, 20),
+    "albumin_serum": (0.5, 8),
+    "phosphate": (0.3, 20),
+    "calcium": (3, 20),
+    "bicarbonate": (3, 60),
+    "ast": (1, 20000),
+    "alt": (1, 20000),
+    "platelets": (1, 3000),
+    "hemoglobin": (2, 26),
+    "wbc": (0.05, 500),
+    "bun": (1, 300),
 }
 
 
@@ -84,10 +110,11 @@ def moment(text):
     if len(text) == 7:
         text += "-01"
     time = dt.datetime.fromisoformat(text)
-    return time.replace(tzinfo=dt.timezone.utc) if time.tzinfo is None else time.astimezone(dt.timezone.utc)
+    return time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)
 
 
 def loincs(thing):
+    """The LOINC codes of an Observation or component."""
     return [coding.get("code") for coding in thing.get("code", {}).get("coding", []) if coding.get("system") == "http://loinc.org"]
 
 
@@ -101,36 +128,46 @@ def number(quantity, factors):
     return factor(quantity["value"]) if callable(factor) else quantity["value"] * factor
 
 
+def usable(resource, names, as_of):
+    """The time of an Observation that may be used at all, else None."""
+    if resource["resourceType"] != "Observation" or resource.get("status") not in ("final", "amended", "corrected"):
+        return None
+    if resource.get("subject", {}).get("reference") not in names:
+        return None
+    period = resource.get("effectivePeriod", {})
+    text = resource.get("effectiveDateTime") or resource.get("effectiveInstant") or period.get("end") or period.get("start")
+    if not text or moment(text) > as_of or ("issued" in resource and moment(resource["issued"]) > as_of):
+        return None
+    return moment(text)
+
+
+def readings(thing):
+    """The (input, unit, value) of an Observation or component."""
+    if "dataAbsentReason" in thing:  # "not measured", even where a value stands beside it
+        return
+    for code in sorted(set(loincs(thing))):
+        if code == SMOKING:
+            for coding in thing.get("valueCodeableConcept", {}).get("coding", []):
+                yield "smoking", "code", coding["code"]
+        elif code in TABLE and "valueQuantity" in thing:
+            name, unit, factors = TABLE[code]
+            value = number(thing["valueQuantity"], factors)
+            low, high = PLAUSIBLE[name]
+            if value is not None and low <= value <= high:
+                yield name, unit, value
+
+
 def reread(bundle, patient_id, as_of):
     """Return {input: [newest time, unit, values at that time]}."""
     names = {"Patient/" + patient_id}
-    for entry in bundle["entry"]:
-        if entry["resource"]["resourceType"] == "Patient" and "fullUrl" in entry:
-            names.add(entry["fullUrl"])
+    names |= {entry["fullUrl"] for entry in bundle["entry"] if entry["resource"]["resourceType"] == "Patient" and "fullUrl" in entry}
     found = {}
-    for entry in bundle["entry"]:
-        resource = entry["resource"]
-        if resource["resourceType"] != "Observation" or resource.get("status") not in ("final", "amended", "corrected"):
-            continue
-        if resource.get("subject", {}).get("reference") not in names:
-            continue
-        period = resource.get("effectivePeriod", {})
-        text = resource.get("effectiveDateTime") or resource.get("effectiveInstant") or period.get("end") or period.get("start")
-        if not text or moment(text) > as_of or ("issued" in resource and moment(resource["issued"]) > as_of):
-            continue
-        for thing in [resource, *resource.get("component", [])]:
-            if "dataAbsentReason" in thing:  # "not measured", even where a value stands beside it
-                continue
-            for code in sorted(set(loincs(thing))):
-                if code == SMOKING:
-                    for coding in thing.get("valueCodeableConcept", {}).get("coding", []):
-                        found.setdefault("smoking", []).append((moment(text), "code", coding["code"]))
-                elif code in TABLE and "valueQuantity" in thing:
-                    name, unit, factors = TABLE[code]
-                    value = number(thing["valueQuantity"], factors)
-                    low, high = PLAUSIBLE[name]
-                    if value is not None and low <= value <= high:
-                        found.setdefault(name, []).append((moment(text), unit, value))
+    for resource in (entry["resource"] for entry in bundle["entry"]):
+        time = usable(resource, names, as_of)
+        if time is not None:
+            for thing in [resource, *resource.get("component", [])]:
+                for name, unit, value in readings(thing):
+                    found.setdefault(name, []).append((time, unit, value))
     newest = {}
     for name, rows in found.items():
         last = max(row[0] for row in rows)
@@ -151,11 +188,12 @@ def choose(index):
 
 
 def main(folder):
+    """Print one line per patient."""
     for entry in choose(json.loads((folder / "index.json").read_text(encoding="utf-8"))):
         with gzip.open(folder / entry["file"], "rt", encoding="utf-8") as lines:
             line = next(line for count, line in enumerate(lines, 1) if count == entry["line"])
         values = reread(json.loads(line), entry["id"], moment(entry["suggested_as_of"]))
-        print(json.dumps({"file": entry["file"], "line": entry["line"], "inputs": len(entry["inputs"]), "values": values}))
+        print(json.dumps({"file": entry["file"], "line": entry["line"], "inputs": len(entry["inputs"]), "values": values}))  # noqa: T201 - the table is the evidence
 
 
 if __name__ == "__main__":

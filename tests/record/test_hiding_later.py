@@ -1,4 +1,5 @@
 """As-of (rules 5): what happened, was issued or was recorded later is hidden, whatever the server says about updates."""
+# ruff: noqa: FBT001 - flags are columns of the tables
 
 import datetime as dt
 from collections.abc import Callable
@@ -41,7 +42,7 @@ LATER, EARLIER = "2024-02-01T14:00:00+01:00", "2024-02-01T12:59:59+01:00"
         ("Encounter", {"period": {"start": EARLIER}}, True),
     ],
 )
-def test_what_came_later_is_hidden(make: Make, read: Read, kind: str, given: dict[str, Any], visible: bool) -> None:  # noqa: FBT001 - a table's column
+def test_what_came_later_is_hidden(make: Make, read: Read, kind: str, given: dict[str, Any], visible: bool) -> None:
     """One resource at a time, seen at noon UTC on 1 February 2024."""
     record = hide_later(read(make(kind, **given)), AS_OF)
     found = (*record.measurements, *record.problems, *record.medications, *record.stays)
@@ -74,6 +75,6 @@ def test_a_statement_that_ended_later_had_no_end(make: Make, read: Read) -> None
     ("given", "deceased"),
     [({"deceasedDateTime": LATER}, False), ({"deceasedDateTime": EARLIER}, True), ({"deceasedBoolean": True}, True)],
 )
-def test_a_later_death_is_hidden(make: Make, read: Read, given: dict[str, Any], deceased: bool) -> None:  # noqa: FBT001 - a table's column
+def test_a_later_death_is_hidden(make: Make, read: Read, given: dict[str, Any], deceased: bool) -> None:
     """A death without a time may have been before."""
     assert hide_later(read(make("Patient", **given)), AS_OF).patient.deceased is deceased

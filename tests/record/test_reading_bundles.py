@@ -16,11 +16,13 @@ Make = Callable[..., dict[str, Any]]
 URN = "urn:uuid:aaaaaaaa-0000-0000-0000-00000000000"
 
 
-def bundle(*entries: dict[str, Any], **more: Any) -> bytes:  # noqa: ANN401 - any JSON
+def bundle(*entries: dict[str, Any], **more: Any) -> bytes:
+    """Return the JSON of a Bundle."""
     return msgspec.json.encode({"resourceType": "Bundle", "type": "collection", "entry": list(entries), **more})
 
 
-def entry(resource: Any, full_url: str | None = None) -> dict[str, Any]:  # noqa: ANN401 - any JSON
+def entry(resource: Any, full_url: str | None = None) -> dict[str, Any]:
+    """Return one entry."""
     return {"resource": resource} if full_url is None else {"fullUrl": full_url, "resource": resource}
 
 
@@ -76,7 +78,10 @@ def test_what_is_not_declared_complete_was_not_searched(make: Make, terminology:
     ("more", "state"),
     [
         ({"entry": [{"resourceType": "OperationOutcome", "issue": [{"severity": "error"}]}]}, GroupState.INCOMPLETE),
-        ({"entry": [{"resourceType": "OperationOutcome", "issue": [{"severity": "warning"}, {"severity": "fatal"}]}]}, GroupState.INCOMPLETE),
+        (
+            {"entry": [{"resourceType": "OperationOutcome", "issue": [{"severity": "warning"}, {"severity": "fatal"}]}]},
+            GroupState.INCOMPLETE,
+        ),
         ({"entry": [{"resourceType": "OperationOutcome"}]}, GroupState.INCOMPLETE),
         ({"entry": [{"resourceType": "OperationOutcome", "issue": 5}]}, GroupState.INCOMPLETE),
         ({"entry": [{"resourceType": "OperationOutcome", "issue": [{"severity": "warning", "code": "not-found"}]}]}, GroupState.COMPLETE),
@@ -99,12 +104,14 @@ def test_an_answer_to_a_batch_is_opened(make: Make, terminology: Terminology) ->
     raw = bundle(entry(make("Patient")), entry(inner), type="batch-response")
     fetched = read_bundle(raw, patient_id=None, declared_complete=True)
     assert [found.value for found in build_record(fetched, terminology).measurements] == [1.1]
-    cut = read_bundle(bundle(entry(make("Patient")), entry({**inner, "link": [{"relation": "next"}]})), patient_id=None, declared_complete=True)
+    cut = read_bundle(
+        bundle(entry(make("Patient")), entry({**inner, "link": [{"relation": "next"}]})), patient_id=None, declared_complete=True
+    )
     assert cut.parts[0].state is GroupState.INCOMPLETE
 
 
 @pytest.mark.parametrize("bad", [5, {"fullUrl": 5}, {"resource": 5}, {}, {"resource": None}, [], "x"])
-def test_one_bad_entry_never_costs_the_record(make: Make, terminology: Terminology, bad: Any) -> None:  # noqa: ANN401 - any JSON
+def test_one_bad_entry_never_costs_the_record(make: Make, terminology: Terminology, bad: Any) -> None:
     """The others are read."""
     raw = bundle(entry(make("Patient")), bad, entry(make("Observation")))
     record = build_record(read_bundle(raw, patient_id=None, declared_complete=True), terminology)
@@ -113,8 +120,17 @@ def test_one_bad_entry_never_costs_the_record(make: Make, terminology: Terminolo
 
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"{", b"[]", b"null", b'{"resourceType":"Patient","id":"p1"}', b'{"resourceType":"Bundle"}', b'{"resourceType":"Bundle","entry":5}',
-     b'{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"Patient"}}]}', b"[" * 100_000],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"resourceType":"Patient","id":"p1"}',
+        b'{"resourceType":"Bundle"}',
+        b'{"resourceType":"Bundle","entry":5}',
+        b'{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"Patient"}}]}',
+        b"[" * 100_000,
+    ],
 )
 def test_what_is_no_bundle_with_a_patient_is_refused(raw: bytes) -> None:
     """One error with one code, and nothing of the input in it."""

@@ -1,4 +1,5 @@
 """Reading Observations (rules 3): one small resource per rule."""
+# ruff: noqa: FBT001 - flags are columns of the tables
 
 import datetime as dt
 from collections.abc import Callable
@@ -15,6 +16,7 @@ CREATININE = {"coding": [{"system": LOINC, "code": "2160-0"}]}
 
 
 def quantity(value: float, unit: str = "mm[Hg]") -> dict[str, Any]:
+    """Return a Quantity with its UCUM code."""
     return {"value": value, "unit": unit, "system": UCUM, "code": unit}
 
 
@@ -43,10 +45,20 @@ def test_without_a_version_the_source_is_the_digest_of_the_bytes(make: Make, rea
 
 @pytest.mark.parametrize(
     ("status", "usable"),
-    [("final", True), ("amended", True), ("corrected", True), ("preliminary", False), ("registered", False), ("cancelled", False),
-     ("entered-in-error", False), ("unknown", False), ("finl", False), (None, False)],
+    [
+        ("final", True),
+        ("amended", True),
+        ("corrected", True),
+        ("preliminary", False),
+        ("registered", False),
+        ("cancelled", False),
+        ("entered-in-error", False),
+        ("unknown", False),
+        ("finl", False),
+        (None, False),
+    ],
 )
-def test_only_three_statuses_are_usable(make: Make, read: Read, status: str | None, usable: bool) -> None:  # noqa: FBT001 - a table's column
+def test_only_three_statuses_are_usable(make: Make, read: Read, status: str | None, usable: bool) -> None:
     """Final, amended, corrected; everything else, and none at all, stays visible but not usable."""
     (found,) = read(make("Observation", status=status)).measurements
     assert found.usable_status is usable
@@ -116,7 +128,8 @@ def test_a_blood_pressure_panel_is_read_by_its_components(make: Make, read: Read
     ]
     record = read(make("Observation", code={"coding": [{"system": LOINC, "code": panel}]}, valueQuantity=None, component=parts))
     assert {(found.concepts, found.value, found.component) for found in record.measurements} == {
-        (("sbp",), 142, True), (("dbp",), 88, True),
+        (("sbp",), 142, True),
+        (("dbp",), 88, True),
     }
 
 
@@ -162,7 +175,7 @@ def test_an_absent_value_says_why(make: Make, read: Read, given: dict[str, Any],
 
 
 def test_a_number_in_words_stays_words(make: Make, read: Read) -> None:
-    """valueString is kept as text; nobody parses it."""
+    """ValueString is kept as text; nobody parses it."""
     (found,) = read(make("Observation", valueQuantity=None, valueString="1.1 mg/dL")).measurements
     assert (found.value, found.value_text) == (None, "1.1 mg/dL")
 
@@ -177,7 +190,7 @@ def test_a_coded_value_keeps_its_codes(make: Make, read: Read) -> None:
 
 
 def test_an_integer_is_a_pure_number(make: Make, read: Read) -> None:
-    """valueInteger has no unit to give: it is the UCUM unit 1."""
+    """ValueInteger has no unit to give: it is the UCUM unit 1."""
     code = {"coding": [{"system": LOINC, "code": "9269-2"}]}
     (found,) = read(make("Observation", code=code, valueQuantity=None, valueInteger=14)).measurements
     assert (found.value, found.unit, found.unit_coded) == (14.0, "1", True)
@@ -194,7 +207,7 @@ def test_an_integer_is_a_pure_number(make: Make, read: Read) -> None:
         ({"value": 1}, None, False),
     ],
 )
-def test_a_unit_is_coded_only_in_ucum(make: Make, read: Read, given: dict[str, Any], unit: str | None, coded: bool) -> None:  # noqa: FBT001 - a table's column
+def test_a_unit_is_coded_only_in_ucum(make: Make, read: Read, given: dict[str, Any], unit: str | None, coded: bool) -> None:
     """The UCUM code where there is one, else the unit's text; a missing unit stays missing."""
     (found,) = read(make("Observation", valueQuantity=given)).measurements
     assert (found.unit, found.unit_coded) == (unit, coded)
@@ -256,8 +269,14 @@ def test_a_value_that_is_not_the_patients_or_means_something_else_is_dropped(
 
 @pytest.mark.parametrize(
     "reference",
-    ["Patient/p1", "Patient/p1/_history/3", "https://ehr.example/fhir/Patient/p1", "https://ehr.example/fhir/Patient/p1/_history/9",
-     "urn:uuid:aaaaaaaa-0000-0000-0000-000000000001", "http://origin.example/r4/Patient/77"],
+    [
+        "Patient/p1",
+        "Patient/p1/_history/3",
+        "https://ehr.example/fhir/Patient/p1",
+        "https://ehr.example/fhir/Patient/p1/_history/9",
+        "urn:uuid:aaaaaaaa-0000-0000-0000-000000000001",
+        "http://origin.example/r4/Patient/77",
+    ],
 )
 def test_every_form_of_the_same_reference_is_the_patient(make: Make, read: Read, reference: str) -> None:
     """Relative, absolute on the base, versioned, and the fullUrls under which the Patient stood in a Bundle."""
@@ -271,7 +290,11 @@ def test_every_form_of_the_same_reference_is_the_patient(make: Make, read: Read,
 def test_a_modifier_on_one_component_costs_that_component(make: Make, read: Read) -> None:
     """The other component stays."""
     parts = [
-        {"code": {"coding": [{"system": LOINC, "code": "8480-6"}]}, "valueQuantity": quantity(142), "modifierExtension": [{"url": "http://x.example"}]},
+        {
+            "code": {"coding": [{"system": LOINC, "code": "8480-6"}]},
+            "valueQuantity": quantity(142),
+            "modifierExtension": [{"url": "http://x.example"}],
+        },
         {"code": {"coding": [{"system": LOINC, "code": "8462-4"}]}, "valueQuantity": quantity(88)},
     ]
     record = read(make("Observation", code={"coding": [{"system": LOINC, "code": "85354-9"}]}, valueQuantity=None, component=parts))
@@ -296,9 +319,7 @@ def test_a_modifier_on_one_component_costs_that_component(make: Make, read: Read
         ({"focus": {"reference": "Patient/p1"}}, "nothing", ["unreadable:focus"]),
     ],
 )
-def test_one_bad_element_is_left_out_and_listed(
-    make: Make, read: Read, given: dict[str, Any], kept: str, reasons: list[str]
-) -> None:
+def test_one_bad_element_is_left_out_and_listed(make: Make, read: Read, given: dict[str, Any], kept: str, reasons: list[str]) -> None:
     """An element of the wrong form costs itself; one that decides over the whole resource costs the resource. Never the record."""
     record = read(make("Observation", **given), make("Observation", id="good"))
     first = [found for found in record.measurements if found.source.id == "o1"]
@@ -317,8 +338,12 @@ def test_what_is_no_resource_is_listed(read: Read, make: Make, raw: bytes) -> No
 
 @pytest.mark.parametrize(
     "raw",
-    [b'{"resourceType":"Observation","id":"b"', b'{"resourceType":"Observation","id":"b","valueQuantity":{"value":1e999}}',
-     b'{"resourceType":"Observation","id":"b","resourceType":"Patient"}', b'{"resourceType":"Observation","id":"\xff"}'],
+    [
+        b'{"resourceType":"Observation","id":"b"',
+        b'{"resourceType":"Observation","id":"b","valueQuantity":{"value":1e999}}',
+        b'{"resourceType":"Observation","id":"b","resourceType":"Patient"}',
+        b'{"resourceType":"Observation","id":"\xff"}',
+    ],
 )
 def test_a_resource_that_is_not_sound_json_is_not_used(read: Read, make: Make, raw: bytes) -> None:
     """Cut off, out of range, or of two types at once."""

@@ -1,9 +1,11 @@
 """Reading patients, conditions, procedures, medications and encounters (rules 3 and 4): one small resource per rule."""
+# ruff: noqa: FBT001 - flags are columns of the tables
 
 import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.errors import BadRequest, ErrorCode
@@ -20,21 +22,28 @@ US_CORE = "http://hl7.org/fhir/us/core/StructureDefinition/"
 
 
 def coded(code: str, system: str = "") -> dict[str, Any]:
+    """Return a CodeableConcept with one code."""
     return {"coding": [{"system": system, "code": code}]}
 
 
 def sex_parameter(code: str) -> dict[str, Any]:
+    """Return the extension of the sex parameter for clinical use."""
     return {"url": f"{STRUCTURE}patient-sexParameterForClinicalUse", "extension": [{"url": "value", "valueCodeableConcept": coded(code)}]}
 
 
 def recorded_sex(code: str, kind: str = "76689-9") -> dict[str, Any]:
+    """Return the extension of a recorded sex or gender of some kind."""
     return {
         "url": f"{STRUCTURE}individual-recordedSexOrGender",
-        "extension": [{"url": "type", "valueCodeableConcept": coded(kind, "http://loinc.org")}, {"url": "value", "valueCodeableConcept": coded(code)}],
+        "extension": [
+            {"url": "type", "valueCodeableConcept": coded(kind, "http://loinc.org")},
+            {"url": "value", "valueCodeableConcept": coded(code)},
+        ],
     }
 
 
 def birth_sex(code: str) -> dict[str, Any]:
+    """Return the US Core extension of the birth sex."""
     return {"url": f"{US_CORE}us-core-birthsex", "valueCode": code}
 
 
@@ -60,7 +69,11 @@ def birth_sex(code: str) -> dict[str, Any]:
         ([recorded_sex("X")], None, ("other",)),
         ([recorded_sex("male", "76691-5")], None, ()),  # a recorded gender identity is not a recorded sex
         ([recorded_sex("female"), birth_sex("M")], None, ("female", "male")),
-        ([{"url": f"{STRUCTURE}individual-genderIdentity", "extension": [{"url": "value", "valueCodeableConcept": coded("male")}]}], None, ()),
+        (
+            [{"url": f"{STRUCTURE}individual-genderIdentity", "extension": [{"url": "value", "valueCodeableConcept": coded("male")}]}],
+            None,
+            (),
+        ),
     ],
 )
 def test_each_way_of_saying_sex_is_kept_apart(
@@ -74,12 +87,16 @@ def test_each_way_of_saying_sex_is_kept_apart(
 @pytest.mark.parametrize(
     ("given", "deceased", "at"),
     [
-        ({}, False, None), ({"deceasedBoolean": False}, False, None), ({"deceasedBoolean": True}, True, None),
+        ({}, False, None),
+        ({"deceasedBoolean": False}, False, None),
+        ({"deceasedBoolean": True}, True, None),
         ({"deceasedDateTime": "2024-01-02T03:00:00Z"}, True, dt.datetime(2024, 1, 2, 3, tzinfo=dt.UTC)),
         ({"deceasedDateTime": "last winter"}, True, None),
     ],
 )
-def test_death_is_a_fact_with_or_without_a_time(make: Make, read: Read, given: dict[str, Any], deceased: bool, at: dt.datetime | None) -> None:  # noqa: FBT001 - a table's column
+def test_death_is_a_fact_with_or_without_a_time(
+    make: Make, read: Read, given: dict[str, Any], deceased: bool, at: dt.datetime | None
+) -> None:
     """A time that cannot be read leaves the fact."""
     facts = read(make("Patient", **given)).patient
     assert facts.deceased is deceased
@@ -96,8 +113,13 @@ def test_a_replaced_or_inactive_patient_is_said_to_be_so(make: Make, read: Read)
 
 @pytest.mark.parametrize(
     "given",
-    [{"modifierExtension": [{"url": "http://x.example"}]}, {"implicitRules": "http://x.example"}, {"active": "no"}, {"deceasedBoolean": "true"},
-     {"link": "x"}],
+    [
+        {"modifierExtension": [{"url": "http://x.example"}]},
+        {"implicitRules": "http://x.example"},
+        {"active": "no"},
+        {"deceasedBoolean": "true"},
+        {"link": "x"},
+    ],
 )
 def test_a_patient_that_may_mean_something_else_gives_no_facts(make: Make, read: Read, given: dict[str, Any]) -> None:
     """Then sex and age are missing, and no estimate can follow."""
@@ -114,6 +136,15 @@ def test_a_bad_gender_or_birth_date_costs_only_itself(make: Make, read: Read) ->
     assert read(make("Patient", gender="F")).patient.gender == "F"
 
 
+def test_an_unreadable_word_about_sex_is_no_sex(make: Make, read: Read) -> None:
+    """Gender alone does not stand in for a sex parameter that cannot be read; an unreadable extension about something else costs itself."""
+    broken = {**sex_parameter("male-typical"), "extension": "male"}
+    assert read(make("Patient", extension=[broken])).patient.sex_parameter == "unknown"
+    assert read(make("Patient", extension=[{"url": 5}, birth_sex("F")])).patient.sex_parameter == "unknown"
+    facts = read(make("Patient", extension=[{"url": "http://x.example", "extension": 5}])).patient
+    assert (facts.sex_parameter, facts.gender) == (None, "female")
+
+
 def test_without_the_patient_there_is_no_record(make: Make, read: Read) -> None:
     """Somebody else's Patient resource is not this patient."""
     with pytest.raises(BadRequest) as caught:
@@ -126,10 +157,18 @@ def test_without_the_patient_there_is_no_record(make: Make, read: Read) -> None:
 
 @pytest.mark.parametrize(
     ("status", "active"),
-    [("active", True), ("recurrence", True), ("relapse", True), ("inactive", False), ("remission", False), ("resolved", False), (None, True),
-     ("nonsense", True)],
+    [
+        ("active", True),
+        ("recurrence", True),
+        ("relapse", True),
+        ("inactive", False),
+        ("remission", False),
+        ("resolved", False),
+        (None, True),
+        ("nonsense", True),
+    ],
 )
-def test_a_condition_is_active_unless_it_says_otherwise(make: Make, read: Read, status: str | None, active: bool) -> None:  # noqa: FBT001 - a table's column
+def test_a_condition_is_active_unless_it_says_otherwise(make: Make, read: Read, status: str | None, active: bool) -> None:
     """Absent status counts as active."""
     (found,) = read(make("Condition", clinicalStatus=coded(status) if status else None)).problems
     assert (found.active, found.groups) == (active, {"diabetes"})
@@ -140,7 +179,7 @@ def test_a_condition_is_active_unless_it_says_otherwise(make: Make, read: Read, 
 @pytest.mark.parametrize(
     ("status", "confirmed"), [("confirmed", True), (None, True), ("provisional", False), ("differential", False), ("unconfirmed", False)]
 )
-def test_a_condition_may_be_unconfirmed(make: Make, read: Read, status: str | None, confirmed: bool) -> None:  # noqa: FBT001 - a table's column
+def test_a_condition_may_be_unconfirmed(make: Make, read: Read, status: str | None, confirmed: bool) -> None:
     """Provisional, differential and unconfirmed ones are kept as such."""
     (found,) = read(make("Condition", verificationStatus=coded(status) if status else None)).problems
     assert found.confirmed is confirmed
@@ -157,9 +196,12 @@ def test_a_condition_that_was_never_true_is_listed_only(make: Make, read: Read, 
 @pytest.mark.parametrize(
     ("kind", "given"),
     [
-        ("Condition", {"modifierExtension": [{"url": "http://x.example"}]}), ("Condition", {"verificationStatus": "refuted"}),
-        ("Condition", {"subject": None}), ("Condition", {"implicitRules": "http://x.example"}),
-        ("Procedure", {"modifierExtension": [{"url": "http://x.example"}]}), ("Procedure", {"status": 5}),
+        ("Condition", {"modifierExtension": [{"url": "http://x.example"}]}),
+        ("Condition", {"verificationStatus": "refuted"}),
+        ("Condition", {"subject": None}),
+        ("Condition", {"implicitRules": "http://x.example"}),
+        ("Procedure", {"modifierExtension": [{"url": "http://x.example"}]}),
+        ("Procedure", {"status": 5}),
     ],
 )
 def test_what_cannot_be_used_still_forbids_to_conclude_absence(make: Make, read: Read, kind: str, given: dict[str, Any]) -> None:
@@ -198,9 +240,18 @@ def test_a_condition_has_a_beginning_and_an_end(
     assert (found.onset.text if found.onset else None, found.abated.text if found.abated else None) == (onset, abated)
 
 
-@pytest.mark.parametrize(("status", "counts"), [("completed", True), ("in-progress", True), ("unknown", True), ("not-done", False),
-                                                ("entered-in-error", False), ("preparation", False)])
-def test_a_procedure_counts_when_it_took_place(make: Make, read: Read, status: str, counts: bool) -> None:  # noqa: FBT001 - a table's column
+@pytest.mark.parametrize(
+    ("status", "counts"),
+    [
+        ("completed", True),
+        ("in-progress", True),
+        ("unknown", True),
+        ("not-done", False),
+        ("entered-in-error", False),
+        ("preparation", False),
+    ],
+)
+def test_a_procedure_counts_when_it_took_place(make: Make, read: Read, status: str, counts: bool) -> None:
     """Done, being done, or of unknown status; not one that is planned or was not done."""
     record = read(make("Procedure", status=status))
     assert [found.groups for found in record.problems] == ([frozenset({"kidney_replacement"})] if counts else [])
@@ -222,15 +273,26 @@ def test_a_procedure_has_the_time_it_was_performed(make: Make, read: Read) -> No
 @pytest.mark.parametrize(
     ("kind", "status", "active", "recognised"),
     [
-        ("MedicationRequest", "active", True, True), ("MedicationRequest", "on-hold", False, True), ("MedicationRequest", "stopped", False, True),
-        ("MedicationRequest", "completed", False, True), ("MedicationRequest", "draft", False, True),
-        ("MedicationStatement", "active", True, True), ("MedicationStatement", "not-taken", False, True),
+        ("MedicationRequest", "active", True, True),
+        ("MedicationRequest", "on-hold", False, True),
+        ("MedicationRequest", "stopped", False, True),
+        ("MedicationRequest", "completed", False, True),
+        ("MedicationRequest", "draft", False, True),
+        ("MedicationStatement", "active", True, True),
+        ("MedicationStatement", "not-taken", False, True),
         # of unknown status: it proves neither that the drug is taken nor that it is not
-        ("MedicationRequest", "unknown", True, False), ("MedicationStatement", "unknown", True, False), ("MedicationRequest", None, True, False),
+        ("MedicationRequest", "unknown", True, False),
+        ("MedicationStatement", "unknown", True, False),
+        ("MedicationRequest", None, True, False),
     ],
 )
 def test_an_order_is_current_or_not_or_nobody_knows(
-    make: Make, read: Read, kind: str, status: str | None, active: bool, recognised: bool  # noqa: FBT001 - a table's columns
+    make: Make,
+    read: Read,
+    kind: str,
+    status: str | None,
+    active: bool,
+    recognised: bool,
 ) -> None:
     """An unclear order of a group's ingredient has no group and stays unrecognised, so it forbids both conclusions."""
     (found,) = read(make(kind, status=status)).medications
@@ -241,7 +303,9 @@ def test_an_order_is_current_or_not_or_nobody_knows(
 
 def test_an_unclear_order_of_another_drug_harms_nothing(make: Make, read: Read) -> None:
     """Metformin of unknown status is no statin in any case."""
-    (found,) = read(make("MedicationRequest", status="unknown", medicationCodeableConcept={"text": "Metformin 500 MG Oral Tablet"})).medications
+    (found,) = read(
+        make("MedicationRequest", status="unknown", medicationCodeableConcept={"text": "Metformin 500 MG Oral Tablet"})
+    ).medications
     assert found.recognised
     assert found.groups == frozenset()
 
@@ -249,8 +313,10 @@ def test_an_unclear_order_of_another_drug_harms_nothing(make: Make, read: Read) 
 @pytest.mark.parametrize(
     ("given", "outcome"),
     [
-        ({"status": "entered-in-error"}, "status:entered-in-error"), ({"doNotPerform": True}, "do-not-perform"),
-        ({"doNotPerform": "yes"}, "unreadable:doNotPerform"), ({"modifierExtension": [{"url": "http://x.example"}]}, "unknown-modifier-extension"),
+        ({"status": "entered-in-error"}, "status:entered-in-error"),
+        ({"doNotPerform": True}, "do-not-perform"),
+        ({"doNotPerform": "yes"}, "unreadable:doNotPerform"),
+        ({"modifierExtension": [{"url": "http://x.example"}]}, "unknown-modifier-extension"),
     ],
 )
 def test_an_order_that_is_not_used_is_listed(make: Make, read: Read, given: dict[str, Any], outcome: str) -> None:
@@ -266,7 +332,9 @@ def test_an_order_that_is_not_used_is_listed(make: Make, read: Read, given: dict
 
 def test_a_proposal_is_no_order_but_a_plan_is(make: Make, read: Read) -> None:
     """US Core writes what patients take of their own accord as plans."""
-    intents = {intent: read(make("MedicationRequest", intent=intent)).medications[0].active for intent in ("proposal", "option", "plan", "order")}
+    intents = {
+        intent: read(make("MedicationRequest", intent=intent)).medications[0].active for intent in ("proposal", "option", "plan", "order")
+    }
     assert intents == {"proposal": False, "option": False, "plan": True, "order": True}
 
 
@@ -292,22 +360,77 @@ def test_a_referenced_medication_is_found(make: Make, read: Read, reference: str
         ({"medicationReference": {"reference": "Medication/elsewhere"}}, (), False),
         ({"medicationReference": {"identifier": {"value": "7"}}}, (), False),
         ({}, (), False),
-        ({"medicationCodeableConcept": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/data-absent-reason", "code": "unknown"}]}},
-         (), False),
-        ({"medicationReference": {"reference": "#x"}, "contained": [{"resourceType": "Medication", "id": "x", "ingredient": [
-            {"itemCodeableConcept": {"text": "lisinopril"}}, {"itemCodeableConcept": {"text": "hydrochlorothiazide"}}]}]},
-         ("hydrochlorothiazide", "lisinopril"), True),
-        ({"medicationReference": {"reference": "#x"}, "contained": [{"resourceType": "Medication", "id": "x", "ingredient": [
-            {"itemCodeableConcept": {"text": "lisinopril"}}, {"itemReference": {"reference": "Substance/1"}}]}]}, ("lisinopril",), False),
-        ({"medicationReference": {"reference": "#x", "display": "lisinopril"}, "contained": [
-            {"resourceType": "Medication", "id": "x", "modifierExtension": [{"url": "http://x.example"}], "code": {"text": "atorvastatin"}}]},
-         ("lisinopril",), False),
-        ({"medicationReference": {"reference": "#x"}, "contained": [5, {"resourceType": "Medication", "id": "x", "code": {"text": "lisinopril"}}]},
-         ("lisinopril",), True),
+        (
+            {
+                "medicationCodeableConcept": {
+                    "coding": [{"system": "http://terminology.hl7.org/CodeSystem/data-absent-reason", "code": "unknown"}]
+                }
+            },
+            (),
+            False,
+        ),
+        (
+            {
+                "medicationReference": {"reference": "#x"},
+                "contained": [
+                    {
+                        "resourceType": "Medication",
+                        "id": "x",
+                        "ingredient": [
+                            {"itemCodeableConcept": {"text": "lisinopril"}},
+                            {"itemCodeableConcept": {"text": "hydrochlorothiazide"}},
+                        ],
+                    }
+                ],
+            },
+            ("hydrochlorothiazide", "lisinopril"),
+            True,
+        ),
+        (
+            {
+                "medicationReference": {"reference": "#x"},
+                "contained": [
+                    {
+                        "resourceType": "Medication",
+                        "id": "x",
+                        "ingredient": [{"itemCodeableConcept": {"text": "lisinopril"}}, {"itemReference": {"reference": "Substance/1"}}],
+                    }
+                ],
+            },
+            ("lisinopril",),
+            False,
+        ),
+        (
+            {
+                "medicationReference": {"reference": "#x", "display": "lisinopril"},
+                "contained": [
+                    {
+                        "resourceType": "Medication",
+                        "id": "x",
+                        "modifierExtension": [{"url": "http://x.example"}],
+                        "code": {"text": "atorvastatin"},
+                    }
+                ],
+            },
+            ("lisinopril",),
+            False,
+        ),
+        (
+            {
+                "medicationReference": {"reference": "#x"},
+                "contained": [5, {"resourceType": "Medication", "id": "x", "code": {"text": "lisinopril"}}],
+            },
+            ("lisinopril",),
+            True,
+        ),
     ],
 )
 def test_a_product_that_cannot_be_found_is_not_recognised(
-    make: Make, read: Read, given: dict[str, Any], ingredients: tuple[str, ...], recognised: bool  # noqa: FBT001 - a table's column
+    make: Make,
+    read: Read,
+    given: dict[str, Any],
+    ingredients: tuple[str, ...],
+    recognised: bool,
 ) -> None:
     """The display of a reference is a name; an ingredient nobody can see leaves the product open."""
     (found,) = read(make("MedicationRequest", **{"medicationCodeableConcept": None, **given})).medications
@@ -337,7 +460,10 @@ def test_an_encounter_has_a_setting_and_a_period(make: Make, read: Read) -> None
         make("Encounter", id="e6", **{"class": [emergency]}),
     )
     assert [(stay.source.id, stay.setting, stay.end is None) for stay in record.stays] == [
-        ("e2", "ed", True), ("e6", None, False), ("e1", "ambulatory", False), ("e3", None, True),
+        ("e2", "ed", True),
+        ("e6", None, False),
+        ("e1", "ambulatory", False),
+        ("e3", None, True),
     ]
     assert [entry.reason for entry in record.dropped] == ["status:planned", "status:cancelled", "unreadable-element:class"]
 
@@ -355,11 +481,13 @@ def test_an_encounter_has_a_setting_and_a_period(make: Make, read: Read) -> None
     ],
 )
 def test_a_group_is_as_good_as_its_worst_part(
-    make: Make, terminology: Terminology, states: list[GroupState], declared: bool, expected: GroupState  # noqa: FBT001 - a table's column
+    make: Make,
+    terminology: Terminology,
+    states: list[GroupState],
+    declared: bool,
+    expected: GroupState,
 ) -> None:
     """Not searched, not fetched, not allowed and incomplete stay different things."""
-    import msgspec
-
     parts = [RecordPart(groups=(Group.CONDITIONS,), state=state) for state in states]
     patient = RecordPart(groups=(Group.PATIENT,), state=GroupState.COMPLETE, resources=(msgspec.json.encode(make("Patient")),))
     record = build_record(FetchedRecord(patient_id="p1", parts=(patient, *parts), declared_complete=declared), terminology)

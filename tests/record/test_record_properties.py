@@ -1,6 +1,7 @@
 """Properties of reading: nothing in a resource can make it raise or invent a value, and the order of arrival never matters."""
 
 import copy
+import datetime as dt
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,33 +17,88 @@ from gateway.terminology import load_terminology
 
 TERMINOLOGY = load_terminology()
 LOINC, SNOMED, UCUM = "http://loinc.org", "http://snomed.info/sct", "http://unitsofmeasure.org"
-PATIENT = {"resourceType": "Patient", "id": "p1", "gender": "male", "birthDate": "1970-01-01", "extension": [
-    {"url": "http://hl7.org/fhir/us/core/StructureDefinition/us-core-birthsex", "valueCode": "M"}]}
+PATIENT = {
+    "resourceType": "Patient",
+    "id": "p1",
+    "gender": "male",
+    "birthDate": "1970-01-01",
+    "extension": [{"url": "http://hl7.org/fhir/us/core/StructureDefinition/us-core-birthsex", "valueCode": "M"}],
+}
 SUBJECT = {"reference": "Patient/p1"}
 RESOURCES: list[dict[str, Any]] = [
-    {"resourceType": "Observation", "id": "o1", "status": "final", "subject": SUBJECT, "effectiveDateTime": "2024-01-01T08:00:00Z",
-     "code": {"coding": [{"system": LOINC, "code": "2160-0", "display": "Creatinine"}]},
-     "valueQuantity": {"value": 1.25, "unit": "mg/dL", "system": UCUM, "code": "mg/dL"},
-     "referenceRange": [{"high": {"value": 1.5, "unit": "mg/dL"}}]},
-    {"resourceType": "Observation", "id": "o2", "status": "final", "subject": SUBJECT, "effectivePeriod": {"end": "2024-01-01"},
-     "code": {"coding": [{"system": LOINC, "code": "85354-9"}]}, "component": [
-         {"code": {"coding": [{"system": LOINC, "code": "8480-6"}]}, "valueQuantity": {"value": 127, "system": UCUM, "code": "mm[Hg]"}},
-         {"code": {"coding": [{"system": LOINC, "code": "8462-4"}]}, "valueQuantity": {"value": 83, "system": UCUM, "code": "mm[Hg]"}}]},
-    {"resourceType": "Observation", "id": "o3", "status": "final", "subject": SUBJECT, "effectiveDateTime": "2024-01-01",
-     "code": {"coding": [{"system": LOINC, "code": "72166-2"}]}, "valueCodeableConcept": {"coding": [{"system": SNOMED, "code": "8517006"}]}},
-    {"resourceType": "Condition", "id": "c1", "subject": SUBJECT, "clinicalStatus": {"coding": [{"code": "active"}]},
-     "code": {"coding": [{"system": SNOMED, "code": "44054006", "display": "Diabetes"}], "text": "Diabetes"}, "onsetDateTime": "2010"},
-    {"resourceType": "Procedure", "id": "x1", "status": "completed", "subject": SUBJECT, "code": {"text": "Stent"}, "performedDateTime": "2011"},
-    {"resourceType": "MedicationRequest", "id": "m1", "status": "active", "intent": "order", "subject": SUBJECT, "authoredOn": "2024-01-01",
-     "medicationReference": {"reference": "#a"}, "contained": [{"resourceType": "Medication", "id": "a", "code": {"text": "lisinopril"}}]},
-    {"resourceType": "Encounter", "id": "e1", "status": "finished", "subject": SUBJECT, "period": {"start": "2024-01-01T07:00:00Z"},
-     "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "AMB"}},
+    {
+        "resourceType": "Observation",
+        "id": "o1",
+        "status": "final",
+        "subject": SUBJECT,
+        "effectiveDateTime": "2024-01-01T08:00:00Z",
+        "code": {"coding": [{"system": LOINC, "code": "2160-0", "display": "Creatinine"}]},
+        "valueQuantity": {"value": 1.25, "unit": "mg/dL", "system": UCUM, "code": "mg/dL"},
+        "referenceRange": [{"high": {"value": 1.5, "unit": "mg/dL"}}],
+    },
+    {
+        "resourceType": "Observation",
+        "id": "o2",
+        "status": "final",
+        "subject": SUBJECT,
+        "effectivePeriod": {"end": "2024-01-01"},
+        "code": {"coding": [{"system": LOINC, "code": "85354-9"}]},
+        "component": [
+            {"code": {"coding": [{"system": LOINC, "code": "8480-6"}]}, "valueQuantity": {"value": 127, "system": UCUM, "code": "mm[Hg]"}},
+            {"code": {"coding": [{"system": LOINC, "code": "8462-4"}]}, "valueQuantity": {"value": 83, "system": UCUM, "code": "mm[Hg]"}},
+        ],
+    },
+    {
+        "resourceType": "Observation",
+        "id": "o3",
+        "status": "final",
+        "subject": SUBJECT,
+        "effectiveDateTime": "2024-01-01",
+        "code": {"coding": [{"system": LOINC, "code": "72166-2"}]},
+        "valueCodeableConcept": {"coding": [{"system": SNOMED, "code": "8517006"}]},
+    },
+    {
+        "resourceType": "Condition",
+        "id": "c1",
+        "subject": SUBJECT,
+        "clinicalStatus": {"coding": [{"code": "active"}]},
+        "code": {"coding": [{"system": SNOMED, "code": "44054006", "display": "Diabetes"}], "text": "Diabetes"},
+        "onsetDateTime": "2010",
+    },
+    {
+        "resourceType": "Procedure",
+        "id": "x1",
+        "status": "completed",
+        "subject": SUBJECT,
+        "code": {"text": "Stent"},
+        "performedDateTime": "2011",
+    },
+    {
+        "resourceType": "MedicationRequest",
+        "id": "m1",
+        "status": "active",
+        "intent": "order",
+        "subject": SUBJECT,
+        "authoredOn": "2024-01-01",
+        "medicationReference": {"reference": "#a"},
+        "contained": [{"resourceType": "Medication", "id": "a", "code": {"text": "lisinopril"}}],
+    },
+    {
+        "resourceType": "Encounter",
+        "id": "e1",
+        "status": "finished",
+        "subject": SUBJECT,
+        "period": {"start": "2024-01-01T07:00:00Z"},
+        "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "AMB"},
+    },
 ]
 GOOD_NUMBERS = {1.25, 127.0, 83.0}
-JUNK = st.sampled_from([None, True, False, 0, -1, 7.5, "", "x", "2024-99-99", "Patient/p2", [], {}, [None], [[]], {"coding": 5}, {"a": {}}, [5]])
+JUNK = st.sampled_from(
+    [None, True, False, 0, -1, 7.5, "", "x", "2024-99-99", "Patient/p2", [], {}, [None], [[]], {"coding": 5}, {"a": {}}, [5]]
+)
 
 
-def places(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:  # noqa: ANN401 - any JSON
+def places(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Yield the path of every value in a document."""
     children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, child in children:
@@ -55,6 +111,7 @@ PATIENT_PLACES = list(places(PATIENT))
 
 
 def mutate(resource: dict[str, Any], path: tuple[Any, ...], change: Callable[[Any, Any], None]) -> dict[str, Any]:
+    """Return a copy with one place changed."""
     changed = copy.deepcopy(resource)
     node: Any = changed
     for key in path[:-1]:
@@ -63,15 +120,18 @@ def mutate(resource: dict[str, Any], path: tuple[Any, ...], change: Callable[[An
     return changed
 
 
-def replace_by(value: Any) -> Callable[[Any, Any], None]:  # noqa: ANN401 - any JSON
+def replace_by(value: Any) -> Callable[[Any, Any], None]:
+    """Return the change that puts a value in a place."""
     return lambda node, key: node.__setitem__(key, value)
 
 
-def remove(node: Any, key: Any) -> None:  # noqa: ANN401 - any JSON
+def remove(node: Any, key: Any) -> None:
+    """Leave a place out."""
     del node[key]
 
 
 def record_of(resources: list[dict[str, Any]], patient: dict[str, Any] | None = None) -> PatientRecord:
+    """Return the record of some resources and the Patient."""
     raws = tuple(msgspec.json.encode(found) for found in (patient or PATIENT, *resources))
     part = RecordPart(groups=tuple(Group), state=GroupState.COMPLETE, resources=raws)
     return build_record(FetchedRecord(patient_id="p1", parts=(part,)), TERMINOLOGY)
@@ -82,7 +142,7 @@ WHOLE = record_of(RESOURCES)
 
 @given(st.sampled_from(PLACES), JUNK)
 @settings(max_examples=600, deadline=None)
-def test_junk_anywhere_never_raises_and_never_invents_a_number(place: tuple[int, tuple[Any, ...]], junk: Any) -> None:  # noqa: ANN401 - any JSON
+def test_junk_anywhere_never_raises_and_never_invents_a_number(place: tuple[int, tuple[Any, ...]], junk: Any) -> None:
     """A number in the record was a number in the resource, with the same concept; the other resources are untouched by it."""
     index, path = place
     changed = [mutate(found, path, replace_by(junk)) if number == index else found for number, found in enumerate(RESOURCES)]
@@ -97,7 +157,7 @@ def test_junk_anywhere_never_raises_and_never_invents_a_number(place: tuple[int,
 @given(st.sampled_from(PLACES))
 @settings(max_examples=300, deadline=None)
 def test_leaving_out_anything_never_raises_and_never_adds(place: tuple[int, tuple[Any, ...]]) -> None:
-    """Less in the resource never means more in the record; a lost Condition or order keeps "no" from being concluded or is gone with its type."""
+    """Less in the resource never means more in the record; a Condition or order that lost a part still forbids to conclude "no"."""
     index, path = place
     record = record_of([mutate(found, path, remove) if number == index else found for number, found in enumerate(RESOURCES)])
     assert len(record.measurements) <= len(WHOLE.measurements)
@@ -110,7 +170,7 @@ def test_leaving_out_anything_never_raises_and_never_adds(place: tuple[int, tupl
 
 @given(st.sampled_from(PATIENT_PLACES), JUNK)
 @settings(max_examples=200, deadline=None)
-def test_junk_in_the_patient_gives_no_other_sex(path: tuple[Any, ...], junk: Any) -> None:  # noqa: ANN401 - any JSON
+def test_junk_in_the_patient_gives_no_other_sex(path: tuple[Any, ...], junk: Any) -> None:
     """A changed Patient is the same, less known, or openly odd; it never turns female by accident."""
     if path in (("resourceType",), ("id",)):
         return
@@ -143,10 +203,8 @@ def test_random_bytes_beside_good_resources_change_nothing_but_the_list(junk: by
 
 @given(st.datetimes())
 @settings(max_examples=100, deadline=None)
-def test_hiding_shows_less_the_earlier_one_looks(at: Any) -> None:  # noqa: ANN401 - a datetime
+def test_hiding_shows_less_the_earlier_one_looks(at: Any) -> None:
     """Nothing appears by looking from earlier, and hiding twice is hiding once."""
-    import datetime as dt
-
     as_of = at.replace(tzinfo=dt.UTC)
     hidden = hide_later(WHOLE, as_of)
     assert set(hidden.measurements) <= set(WHOLE.measurements)

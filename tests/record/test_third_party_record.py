@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ Patients = list[tuple[dict[str, Any], bytes]]
 
 
 def suggested_as_of(entry: dict[str, Any]) -> dt.datetime | None:
+    """Return the time at which the index suggests to look at a patient."""
     text = entry["suggested_as_of"]
     if text is None:
         return None
@@ -29,12 +31,13 @@ def suggested_as_of(entry: dict[str, Any]) -> dt.datetime | None:
 
 
 def read_patient(entry: dict[str, Any], raw: bytes, terminology: Terminology) -> PatientRecord:
+    """Return a patient as known at the suggested time."""
     record = build_record(read_bundle(raw, patient_id=entry["id"], declared_complete=True), terminology)
     as_of = suggested_as_of(entry)
     return hide_later(record, as_of) if as_of is not None else record
 
 
-def test_every_third_party_patient_is_read(third_party: Patients, terminology: Terminology) -> None:
+def test_every_third_party_patient_is_read(third_party: Patients, terminology: Terminology, figure: Callable[[str], None]) -> None:
     """No exception; a table says per source what was used, what was dropped, and why."""
     used: dict[str, Counter[str]] = defaultdict(Counter)
     dropped: dict[str, Counter[str]] = defaultdict(Counter)
@@ -50,7 +53,7 @@ def test_every_third_party_patient_is_read(third_party: Patients, terminology: T
         used[source]["stays"] += len(record.stays)
         dropped[source].update(f"{found.resource.partition('/')[0]} {found.reason}" for found in record.dropped)
         dropped[source].update(_refusals(record, terminology))
-    _print_table(used, dropped)
+    _show_table(used, dropped, figure)
     assert sum(counts["patients"] for counts in used.values()) == len(third_party) == PATIENTS
 
 
@@ -77,13 +80,13 @@ def _refusals(record: PatientRecord, terminology: Terminology) -> list[str]:
     return reasons
 
 
-def _print_table(used: dict[str, Counter[str]], dropped: dict[str, Counter[str]]) -> None:
+def _show_table(used: dict[str, Counter[str]], dropped: dict[str, Counter[str]], figure: Callable[[str], None]) -> None:
     columns = ("patients", "measurements", "usable", "problems", "orders", "unrecognised", "stays")
-    print(f"\n{'source':<32}" + "".join(f"{column:>14}" for column in columns))
+    figure(f"{'source':<32}" + "".join(f"{column:>14}" for column in columns))
     for source in sorted(used):
-        print(f"{source:<32}" + "".join(f"{used[source][column]:>14}" for column in columns))
+        figure(f"{source:<32}" + "".join(f"{used[source][column]:>14}" for column in columns))
         for reason, count in sorted(dropped[source].items()):
-            print(f"    {count:>6} x {reason}")
+            figure(f"    {count:>6} x {reason}")
 
 
 def _converted(found: Measurement, concept: str, terminology: Terminology) -> float | None:
@@ -109,10 +112,10 @@ def newest(record: PatientRecord, concept: str, terminology: Terminology) -> tup
 
 
 def test_an_independent_reading_agrees_on_every_value(
-    third_party: Patients, patients_dir: Path, terminology: Terminology
+    third_party: Patients, patients_dir: Path, terminology: Terminology, figure: Callable[[str], None]
 ) -> None:
     """Ten patients, one per source where possible, read again by a script that knows nothing of the product: value, unit and time."""
-    ran = subprocess.run([sys.executable, "-I", str(REREAD), str(patients_dir)], capture_output=True, check=True, text=True)  # noqa: S603 - our own script
+    ran = subprocess.run([sys.executable, "-I", str(REREAD), str(patients_dir)], capture_output=True, check=True, text=True)
     by_place = {(entry["file"], entry["line"]): (entry, raw) for entry, raw in third_party}
     rereadings = [json.loads(line) for line in ran.stdout.splitlines()]
     compared, wrong = 0, []
@@ -126,15 +129,19 @@ def test_an_independent_reading_agrees_on_every_value(
             compared += 1
             if time != found_time or unit not in (terminology.concept(name).unit, "code") or not _same(found_values, values):
                 wrong.append((reread["file"], name, (time, unit, values, found_time, found_values)))
-        print(f"{reread['file']:<42} line {reread['line']:>3}: {len(reread['values']):>3} values")
-    print(f"{compared} values compared, {len(wrong)} differ")
+        figure(f"{reread['file']:<42} line {reread['line']:>3}: {len(reread['values']):>3} values")
+    figure(f"{compared} values compared, {len(wrong)} differ")
     assert wrong == []
     assert compared >= VALUES_MIN
     assert len(rereadings) == 10
-    assert "gateway" not in {line.split()[1].partition(".")[0] for line in REREAD.read_text().splitlines() if line.startswith(("import ", "from "))}
+    assert "gateway" not in {
+        line.split()[1].partition(".")[0] for line in REREAD.read_text().splitlines() if line.startswith(("import ", "from "))
+    }
 
 
 def _same(found: list[Any], expected: list[Any]) -> bool:
     if len(found) != len(expected):
         return False
-    return all(one == two if isinstance(two, str) else math.isclose(one, two, rel_tol=1e-9) for one, two in zip(found, expected, strict=True))
+    return all(
+        one == two if isinstance(two, str) else math.isclose(one, two, rel_tol=1e-9) for one, two in zip(found, expected, strict=True)
+    )

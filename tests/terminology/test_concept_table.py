@@ -1,6 +1,7 @@
 """The packaged concept table against its specification, and the reading of its columns."""
 
 import csv
+import io
 from importlib import resources
 from pathlib import Path
 
@@ -21,8 +22,12 @@ OUR_CHANGES = {
 
 def test_the_concept_table_is_the_specification_but_for_listed_changes(clinical_dir: Path) -> None:
     """Row by row the same as codes.csv; each difference is one that is listed here with its reason."""
-    given = list(csv.DictReader((clinical_dir / "codes.csv").open(encoding="utf-8", newline="")))
-    ours = list(csv.DictReader(resources.files("gateway.terminology.data").joinpath("concepts.csv").open(encoding="utf-8", newline="")))
+    given = list(csv.DictReader(io.StringIO((clinical_dir / "codes.csv").read_text(encoding="utf-8"), newline="")))
+    ours = list(
+        csv.DictReader(
+            io.StringIO(resources.files("gateway.terminology.data").joinpath("concepts.csv").read_text(encoding="utf-8"), newline="")
+        )
+    )
     assert len(ours) == len(given)
     assert {(row["concept"], row["code"]) for row, theirs in zip(ours, given, strict=True) if row != theirs} == set(OUR_CHANGES)
 
@@ -86,8 +91,13 @@ def test_a_coded_value_belongs_to_its_group(terminology: Terminology) -> None:
 def test_every_concept_knows_the_group_it_is_fetched_with(terminology: Terminology) -> None:
     """Vital signs, laboratory, smoking, conditions, medications, encounters."""
     expected = {
-        "sbp": Group.VITAL_SIGNS, "bmi": Group.VITAL_SIGNS, "creatinine": Group.LABORATORY, "smoking": Group.SOCIAL_HISTORY,
-        "prior_cvd": Group.CONDITIONS, "statin": Group.MEDICATIONS, "ed_visit": Group.ENCOUNTERS,
+        "sbp": Group.VITAL_SIGNS,
+        "bmi": Group.VITAL_SIGNS,
+        "creatinine": Group.LABORATORY,
+        "smoking": Group.SOCIAL_HISTORY,
+        "prior_cvd": Group.CONDITIONS,
+        "statin": Group.MEDICATIONS,
+        "ed_visit": Group.ENCOUNTERS,
     }
     assert {name: terminology.concept(name).group for name in expected} == expected
     assert [code.code for code in terminology.codes_for("hdl_cholesterol")] == ["2085-9", "14646-4"]
@@ -97,8 +107,16 @@ def test_every_concept_knows_the_group_it_is_fetched_with(terminology: Terminolo
 
 @pytest.mark.parametrize(
     ("code", "setting"),
-    [("EMER", "ed"), ("IMP", "inpatient"), ("ACUTE", "inpatient"), ("OBSENC", "inpatient"), ("AMB", "ambulatory"), ("VR", "ambulatory"),
-     ("HH", "ambulatory"), ("XYZ", None)],
+    [
+        ("EMER", "ed"),
+        ("IMP", "inpatient"),
+        ("ACUTE", "inpatient"),
+        ("OBSENC", "inpatient"),
+        ("AMB", "ambulatory"),
+        ("VR", "ambulatory"),
+        ("HH", "ambulatory"),
+        ("XYZ", None),
+    ],
 )
 def test_an_encounter_class_is_a_care_setting_or_unknown(terminology: Terminology, code: str, setting: str | None) -> None:
     """Only codes of the class system count; anything else says nothing."""
@@ -121,7 +139,9 @@ def test_a_model_can_bring_its_own_concepts() -> None:
     assert terminology.concepts_of("http://loinc.org", "2160-0") == ("creatinine",)
 
 
-@pytest.mark.parametrize("table", [EXTRA.replace("mg/dL:0.111", "mg/dL=0.111"), EXTRA.replace("plausible_min", "min"), EXTRA.replace("6 h", "soon")])
+@pytest.mark.parametrize(
+    "table", [EXTRA.replace("mg/dL:0.111", "mg/dL=0.111"), EXTRA.replace("plausible_min", "min"), EXTRA.replace("6 h", "soon")]
+)
 def test_a_malformed_table_is_an_error_at_start(table: str) -> None:
     """A conversion, a column or a limit that cannot be read is never left out silently."""
     with pytest.raises(ValueError, match=r"conversion|column|duration"):

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,11 @@ AH = "antihypertensive"
     [
         ("Hydrochlorothiazide 25 MG Oral Tablet", {"hydrochlorothiazide"}, {AH}),
         ("Lisinopril 10 MG / HCTZ 12.5 MG Oral Tablet", {"lisinopril", "hydrochlorothiazide"}, {AH}),
-        ("amLODIPine 5 MG / Hydrochlorothiazide 12.5 MG / Olmesartan medoxomil 20 MG Oral Tablet",
-         {"amlodipine", "hydrochlorothiazide", "olmesartan"}, {AH}),
+        (
+            "amLODIPine 5 MG / Hydrochlorothiazide 12.5 MG / Olmesartan medoxomil 20 MG Oral Tablet",
+            {"amlodipine", "hydrochlorothiazide", "olmesartan"},
+            {AH},
+        ),
         ("amLODIPine 2.5 MG Oral Tablet", {"amlodipine"}, {AH}),
         ("amlodipine/atorvastatin 5 mg/10 mg tablet", {"amlodipine", "atorvastatin"}, {AH, "statin"}),
         ("24 HR metoprolol succinate 100 MG Extended Release Oral Tablet [Toprol]", {"metoprolol"}, {AH}),
@@ -36,7 +40,11 @@ AH = "antihypertensive"
         ("Warfarin Sodium 5 MG Oral Tablet", {"warfarin"}, {"anticoagulant_vka"}),
         ("24 HR Metformin hydrochloride 500 MG Extended Release Oral Tablet", {"metformin"}, set()),
         ("NDA020503 200 ACTUAT Albuterol 0.09 MG/ACTUAT Metered Dose Inhaler", {"albuterol"}, set()),
-        ("60 ACTUAT Fluticasone propionate 0.25 MG/ACTUAT / salmeterol 0.05 MG/ACTUAT Dry Powder Inhaler", {"fluticasone", "salmeterol"}, set()),
+        (
+            "60 ACTUAT Fluticasone propionate 0.25 MG/ACTUAT / salmeterol 0.05 MG/ACTUAT Dry Powder Inhaler",
+            {"fluticasone", "salmeterol"},
+            set(),
+        ),
         ("Acetaminophen 325 MG / oxyCODONE Hydrochloride 5 MG Oral Tablet", {"acetaminophen", "oxycodone"}, set()),
         ("methotrexate 2.5 MG Oral Tablet [Xatmep]", {"methotrexate"}, set()),
         ("aspirin [Adult Low Dose Aspirin]", {"aspirin"}, set()),
@@ -57,9 +65,17 @@ def test_a_product_whose_every_word_is_known_is_recognised(
 @pytest.mark.parametrize(
     ("name", "groups"),
     [
-        ("Little Pink Pill for water retention", set()), ("CD24Fc 480 MG IV", set()), ("Aspirin 81 MG / Zzyzxastatin 10 MG Oral Tablet", set()),
-        ("Lisinopril + something new", {AH}), ("Sotalol 80 MG Oral Tablet", set()), ("prescribed medication", set()), ("tablet", set()),
-        ("10 MG Oral Tablet [Wonderpill]", set()), ("", set()), ("preatorvastatinoid", set()), ("Lasixol 40 mg", set()),
+        ("Little Pink Pill for water retention", set()),
+        ("CD24Fc 480 MG IV", set()),
+        ("Aspirin 81 MG / Zzyzxastatin 10 MG Oral Tablet", set()),
+        ("Lisinopril + something new", {AH}),
+        ("Sotalol 80 MG Oral Tablet", set()),
+        ("prescribed medication", set()),
+        ("tablet", set()),
+        ("10 MG Oral Tablet [Wonderpill]", set()),
+        ("", set()),
+        ("preatorvastatinoid", set()),
+        ("Lasixol 40 mg", set()),
     ],
 )
 def test_one_unknown_word_leaves_open_what_a_product_holds(terminology: Terminology, name: str, groups: set[str]) -> None:
@@ -97,8 +113,8 @@ def test_a_local_formulary_display_counts_when_it_is_all_there_is(terminology: T
     assert (facts.ingredients, facts.groups, facts.recognised) == (("lisinopril",), {AH}, True)
 
 
-def test_active_orders_of_third_party_patients_are_mostly_recognised(terminology: Terminology) -> None:
-    """Of the active antihypertensive and statin orders, those with product codes nobody lists are recognised by name; the count is printed."""
+def test_active_orders_of_third_party_patients_are_mostly_recognised(terminology: Terminology, figure: Callable[[str], None]) -> None:
+    """Active antihypertensive and statin orders with product codes nobody lists are recognised by name; the count is printed."""
     folder = Path(os.environ.get("GATEWAY_PATIENTS_DIR") or Path(__file__).parents[3] / "shared" / "fhir")
     if not folder.is_dir():
         pytest.skip("the third-party patients (GATEWAY_PATIENTS_DIR) are not here")
@@ -118,8 +134,8 @@ def test_active_orders_of_third_party_patients_are_mostly_recognised(terminology
                         counted["of a group, code not listed, recognised by name"] += facts.recognised and not listed
                     if not facts.recognised:
                         unknown[text or next((code.display for code in codes if code.display), "(no name)")] += 1
-    print("active MedicationRequests with a codeable medication:", dict(counted))
-    print("not recognised:", dict(unknown))
+    figure(f"active medication orders of third-party patients: {dict(counted)}")
+    figure(f"    not recognised: {dict(unknown)}")
     assert counted["of a group"] >= 48
     assert counted["of a group, code not listed, recognised by name"] >= 29
     assert counted["recognised"] >= 0.95 * counted["orders"]

@@ -1,7 +1,9 @@
 """Units: every row of the vector table, and the rules it does not spell out."""
+# ruff: noqa: FBT001 - flags are columns of the tables
 
 import csv
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,11 @@ TERMINOLOGY = load_terminology()
 NUMERIC = sorted(name for name, concept in TERMINOLOGY.concepts.items() if concept.unit is not None)
 
 
-def test_every_row_of_the_unit_table_gives_its_status_and_value(terminology: Terminology, clinical_dir: Path) -> None:
+def test_every_row_of_the_unit_table_gives_its_status_and_value(
+    terminology: Terminology, clinical_dir: Path, figure: Callable[[str], None]
+) -> None:
     """Each of the vectors is accepted, mapped or refused as the table says; none may be skipped."""
-    rows = list(csv.DictReader((clinical_dir / "units_vectors.csv").open(encoding="utf-8")))
+    rows = list(csv.DictReader((clinical_dir / "units_vectors.csv").read_text(encoding="utf-8").splitlines()))
     wrong = []
     for row in rows:
         outcome = terminology.convert(row["concept"], float(row["value_in"]), row["unit_code_in"] or None, coded=True)
@@ -28,7 +32,7 @@ def test_every_row_of_the_unit_table_gives_its_status_and_value(terminology: Ter
             agrees = agrees and row["canonical_unit"] == terminology.concept(row["concept"]).unit
         if not agrees:
             wrong.append((row["case_id"], outcome))
-    print(f"{len(rows) - len(wrong)} of {len(rows)} rows within tolerance")
+    figure(f"units: {len(rows) - len(wrong)} of {len(rows)} rows within tolerance")
     assert len(rows) >= 30
     assert wrong == []
 
@@ -59,7 +63,12 @@ def test_every_row_of_the_unit_table_gives_its_status_and_value(terminology: Ter
     ],
 )
 def test_a_unit_is_known_or_refused_with_its_reason(
-    terminology: Terminology, concept: str, value: float, unit: str, coded: bool, expected: Converted | Refused  # noqa: FBT001 - a table's column
+    terminology: Terminology,
+    concept: str,
+    value: float,
+    unit: str,
+    coded: bool,
+    expected: Converted | Refused,
 ) -> None:
     """Text units map by table only; a code means what UCUM says; the reason tells implausible from unknown."""
     outcome = terminology.convert(concept, value, unit, coded=coded)
@@ -71,7 +80,7 @@ def test_a_unit_is_known_or_refused_with_its_reason(
 
 
 @given(st.sampled_from(NUMERIC), st.floats(), st.text(max_size=12), st.booleans())
-def test_no_number_comes_out_of_a_unit_nobody_lists(concept: str, value: float, unit: str, coded: bool) -> None:  # noqa: FBT001 - drawn
+def test_no_number_comes_out_of_a_unit_nobody_lists(concept: str, value: float, unit: str, coded: bool) -> None:
     """Whatever text stands for the unit: either the tables list it, or the value is refused; and what comes out is plausible."""
     outcome = TERMINOLOGY.convert(concept, value, unit, coded=coded)
     table = TERMINOLOGY.units.coded if coded else TERMINOLOGY.units.text
