@@ -43,6 +43,19 @@ def test_modules_are_named_after_what_they_hold(tree):
     assert [path for path, _ in tree.modules() if EMPTY_NAMES & set(path.removesuffix(".py").split("/"))] == []
 
 
+def test_tests_say_what_holds(tree):
+    """Every test has a docstring that is a sentence about behaviour, and every test file has a name of its own."""
+    silent, names = [], []
+    for path in sorted((tree.root / "tests").rglob("test_*.py")):
+        names.append(path.name)
+        for function in functions(ast.parse(path.read_text(encoding="utf-8"))):
+            said = ast.get_docstring(function) or ""
+            if function.name.startswith("test_") and not said.rstrip().endswith((".", "?", "!")):
+                silent.append(f"{path.relative_to(tree.root)}:{function.name}")
+    assert silent == []
+    assert len(names) == len(set(names))
+
+
 def test_log_events_are_literals(tree):
     """What is logged as an event is a literal: nothing is formatted into it."""
     found = []

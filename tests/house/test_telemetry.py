@@ -142,10 +142,7 @@ def test_libraries_and_warnings_say_only_that_there_was_something(log):
     """A library's message, a traceback's text and a Python warning are reduced to name, level and type."""
     logging.getLogger("httpx").info("GET /Patient/%s", SECRET)
     logging.getLogger("uvicorn.access").error("GET /Patient/%s", SECRET)
-    try:
-        raise RuntimeError(SECRET)
-    except RuntimeError:
-        logging.getLogger("uvicorn.error").exception("failed on %s", SECRET)
+    logging.getLogger("uvicorn.error").error("failed on %s", SECRET, exc_info=RuntimeError(SECRET))
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         logging.captureWarnings(capture=False)
