@@ -2,6 +2,8 @@
 
 import datetime as dt
 
+import msgspec
+
 from gateway.features.context import Chart, Target
 from gateway.features.manifest import ConditionPresent, Exclusion
 from gateway.features.outcome import Shown, concluded_absent, found, not_usable, unsearched_group
@@ -9,7 +11,8 @@ from gateway.features.patient import resolve_sex
 from gateway.features.readings import last_instant
 from gateway.features.stays import CHART_IN_USE_MONTHS
 from gateway.features.value import Evidence, InputState, InputValue
-from gateway.fhir.group import Group
+from gateway.fhir.group import Group, GroupState
+from gateway.record.reason import Reason, ReasonCode
 from gateway.record.values import FhirTime, Problem
 
 LISTED_MAX = 5  # how many unrecognised entries a reason spells out
@@ -66,12 +69,19 @@ def _doubtful(target: Target, feature: ConditionPresent, doubtful: list[Problem]
 
 
 def _absent(target: Target, feature: ConditionPresent, chart: Chart) -> InputValue:
-    groups = (Group.CONDITIONS, Group.PROCEDURES) if feature.procedures else (Group.CONDITIONS,)
-    for group in groups:
-        unsearched = unsearched_group(target, chart, group)
-        if unsearched is not None:
-            return unsearched
-    return chart_not_in_use(target, chart) or concluded_absent(target)
+    unsearched = unsearched_group(target, chart, Group.CONDITIONS) or _unseen_procedures(target, feature, chart)
+    absent = unsearched or chart_not_in_use(target, chart) or concluded_absent(target)
+    if absent.usable and feature.procedures and chart.group_state(Group.PROCEDURES) is GroupState.NOT_SEARCHED:
+        caution = Reason(ReasonCode.CAUTION, "procedures_not_searched", "concluded from conditions alone")
+        return msgspec.structs.replace(absent, reasons=(*absent.reasons, caution))
+    return absent
+
+
+def _unseen_procedures(target: Target, feature: ConditionPresent, chart: Chart) -> InputValue | None:
+    """Procedures that were asked for and did not come leave absence open; where nobody asked (a prefetch without them), conditions decide."""
+    if not feature.procedures or chart.group_state(Group.PROCEDURES) is GroupState.NOT_SEARCHED:
+        return None
+    return unsearched_group(target, chart, Group.PROCEDURES)
 
 
 def chart_not_in_use(target: Target, chart: Chart) -> InputValue | None:

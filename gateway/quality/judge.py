@@ -85,6 +85,8 @@ def _reasons(
             reasons += (reason for reason in value.reasons if reason.withholds)
         if available and value.usable and value.reasons and (spec.optional or spec.name in used):
             cautions += value.reasons
+    if available:
+        cautions += (reason for exclusion in manifest.eligibility.exclusions for reason in inputs[exclusion.name].reasons if not reason.withholds)
     return _once((*reasons, *cautions))
 
 

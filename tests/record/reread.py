@@ -136,7 +136,8 @@ def usable(resource, names, as_of):
         return None
     period = resource.get("effectivePeriod", {})
     text = resource.get("effectiveDateTime") or resource.get("effectiveInstant") or period.get("end") or period.get("start")
-    if not text or moment(text) > as_of or ("issued" in resource and moment(resource["issued"]) > as_of):
+    end = as_of.replace(microsecond=999999)  # an as-of time in whole seconds means that second to its end
+    if not text or moment(text) > end or ("issued" in resource and moment(resource["issued"]) > end):
         return None
     return moment(text)
 
