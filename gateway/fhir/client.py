@@ -149,7 +149,7 @@ class FhirClient:
         return _Pull(patient_id, hauls, budget)
 
     async def _run(self, pull: "_Pull") -> None:
-        if self._known.uses_batch:
+        if self._known.uses_batch and pull.hauls:
             await self._run_batch(pull)
         await self._run_parallel(pull)
         await self._prove_batch(pull)
@@ -270,14 +270,16 @@ class FhirClient:
     async def _post_batch(self, pull: "_Pull", searches: list[Search | None]) -> list[bytes | None] | None:
         """Return the body of each entry (None where it failed) or None when the batch as such failed. None in `searches`: the Patient."""
         total = self._known.total is Trust.PROVEN
-        addresses = [
-            self._base.read("Patient", pull.patient_id) if search is None else self._address(search, pull.patient_id, total=total)
-            for search in searches
-        ]
         try:
+            addresses = [
+                self._base.read("Patient", pull.patient_id) if search is None else self._address(search, pull.patient_id, total=total)
+                for search in searches
+            ]
             answers = decode_batch(await self._exchange.post_batch(self._base.url, encode_batch(addresses), pull.budget))
         except UnfetchedError as error:
             (self._known.batch_failed if error.transient else self._known.batch_refused)()
+            return None
+        except AddressError:  # a search that cannot be written: alone, only its own group fails
             return None
         except PageError:
             self._known.batch_refused()

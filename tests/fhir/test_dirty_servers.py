@@ -434,6 +434,40 @@ async def test_a_patient_who_is_unknown_does_not_open_the_circuit():
                 await client.fetch("p1", PLAN, Deadline(CLOCK, 5), "r")
 
 
+async def test_a_caller_who_leaves_ends_the_pull():
+    """Cancelling the pull cancels its requests, leaves no task behind, and says nothing about the server."""
+    limits = FhirLimits(breaker_failures=1)
+    async with DirtyServer({"Observation": [Answer(hang_s=30)]}) as server, client_of(server, limits=limits) as client:
+        before = len(asyncio.all_tasks())
+        pulling = asyncio.create_task(client.fetch("p1", PLAN, Deadline(CLOCK, 30), "r"))
+        await asyncio.sleep(0.2)
+        pulling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await pulling
+        server.script["Observation"] = [ONE]
+        assert labs(await client.fetch("p1", PLAN, Deadline(CLOCK, 5), "r")).state is COMPLETE
+        assert len(asyncio.all_tasks()) <= before + 8  # the scripted server's own connections
+
+
+async def test_a_search_that_cannot_be_written_fails_alone():
+    """A malformed parameter of a plan is never sent, and takes nothing else along, in a batch either."""
+    odd = FetchPlan(searches=(LABS, Search(group=Group.CONDITIONS, resource_type="Condition", parameters=(("a&b", "1"),))))
+    for mode in (BatchMode.NEVER, BatchMode.ALWAYS):
+        async with BatchingServer({"Observation": [ONE]}) as server:
+            record = await pull(server, plan=odd, batch=mode)
+            assert server.searches("Condition") == []
+        assert {part.groups[0]: part.state for part in record.parts}[Group.CONDITIONS] is NOT_FETCHED
+        assert labs(record).state is COMPLETE
+
+
+async def test_a_plan_without_searches_reads_the_patient_only():
+    """When the caller handed over the rest, one read is all there is."""
+    async with BatchingServer() as server:
+        record = await pull(server, plan=FetchPlan(searches=()), batch=BatchMode.ALWAYS)
+        assert [one.target for one in server.seen] == ["/fhir/Patient/p1"]
+    assert [part.state for part in record.parts] == [COMPLETE]
+
+
 async def test_resources_are_handed_on_byte_for_byte():
     """What the record hashes is what the server sent: spaces, order and unknown elements included."""
     odd = b'{ "zzz" : 1.10,  "resourceType":"Observation", "id":"o1"}'
