@@ -160,6 +160,7 @@ WORD_FIELDS = frozenset(
         "kind",
         "log_id",
         "model",
+        "models",
         "operation",
         "profile",
         "release",
@@ -172,7 +173,7 @@ WORD_FIELDS = frozenset(
         "version",
     }
 )
-NUMBER_FIELDS = frozenset({"attempt", "count", "duration_ms", "index", "models", "pid", "port", "seconds", "size", "status", "dropped"})
+NUMBER_FIELDS = frozenset({"attempt", "count", "duration_ms", "index", "pid", "port", "seconds", "size", "status", "dropped"})
 TEXT_FIELDS = frozenset({"detail", "problem", "reason"})  # sentences of our own: literals in this package, never built from a request
 _WORD = re.compile(r"[A-Za-z0-9_.,:/+-]{0,128}")
 _EVENT = re.compile(r"[a-z][a-z ,;'-]{0,99}")  # no digit and no capital: an event is a literal, not a sentence about somebody
