@@ -147,10 +147,17 @@ class _LoadedModel:
         return tuple(outcomes[place] for place in range(len(rows)))
 
     def warm_up(self) -> None:
-        """Run the graph on nothing but absent inputs until its allocations are made."""
+        """Run the graph on nothing but absent inputs until its allocations are made.
+
+        Raises:
+            RuntimeRefused: it cannot even do that believably.
+        """
         nothing = dict.fromkeys(self._signature.inputs, float("nan"))
-        for _ in range(WARM_UP_RUNS):
-            self.run(nothing, min(self._signature.variants, default=None))
+        try:
+            for _ in range(WARM_UP_RUNS):
+                self.run(nothing, min(self._signature.variants, default=None))
+        except InferenceFailed as failure:
+            raise RuntimeRefused("model.onnx", f"without any input: {failure.reason}") from None
 
     def _result(self, values: list[float], applicable: list[bool]) -> EngineResult:
         believe(self._signature, values, applicable)

@@ -1,0 +1,36 @@
+"""Every vector row of the shipped models and their fallbacks: from the clinical folder, else from the releases themselves."""
+
+from functools import partial
+
+import pytest
+
+from gateway.registry import check_file, check_shipped
+
+# model, file of the clinical folder, rows that must at least be there
+FILES = [
+    ("prevent", "prevent_vectors.csv", 90),
+    ("prevent", "framingham_bmi_vectors.csv", 45),
+    ("prevent", "applicability_vectors.csv", 12),
+    ("ckdepi2021", "ckdepi2021_vectors.csv", 40),
+    ("ckdepi2021", "applicability_vectors.csv", 4),
+]
+SHIPPED_AS = {"prevent_vectors.csv": "vectors.csv", "ckdepi2021_vectors.csv": "vectors.csv", "framingham_bmi_vectors.csv": "fallback_vectors.csv"}
+
+
+@pytest.mark.parametrize(("model", "name", "at_least"), FILES)
+def test_every_row_is_within_tolerance(served, models_terminology, vector_folder, figure, model, name, at_least):
+    """Numbers, withheld outputs, status, reason codes and fallbacks; a row that cannot be run fails."""
+    releases, engine = served
+    release = releases[model]
+    content = release.files[SHIPPED_AS.get(name, name)] if vector_folder is None else (vector_folder / name).read_bytes()
+    report = check_file(release, content, partial(engine.run, model), models_terminology).rows
+    figure(f"{model}, {name}: {report.last_line}")
+    assert report.failures == ()
+    assert report.rows >= at_least
+
+
+def test_what_a_release_ships_is_checked_completely(served, models_terminology):
+    """Without a file, `models check` runs every vector file of the release."""
+    releases, engine = served
+    kinds = {name: [report.kind for report in check_shipped(release, partial(engine.run, name), models_terminology).values()] for name, release in releases.items()}
+    assert kinds == {"ckdepi2021": ["main", "applicability"], "prevent": ["main", "fallback", "applicability"]}
