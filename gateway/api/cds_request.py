@@ -36,7 +36,7 @@ class CdsRequest(msgspec.Struct, rename="camel"):
     hook_instance: str
     context: _Context
     fhir_server: str | None = None
-    fhir_authorization: msgspec.Raw | None = None
+    fhir_authorization: msgspec.Raw = msgspec.Raw()  # `Raw | None` accepts null alone; empty means absent
     prefetch: dict[str, msgspec.Raw] | None = None
 
 
@@ -65,7 +65,7 @@ def parse_cds_request(body: bytes) -> CdsRequest:
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise BadRequest(ErrorCode.MALFORMED_JSON, "The body is not valid JSON.") from None
-    if request.fhir_authorization is not None and not request.fhir_server:
+    if bytes(request.fhir_authorization) not in {b"", b"null"} and not request.fhir_server:
         raise BadRequest(ErrorCode.INVALID_CDS_REQUEST, "fhirAuthorization needs fhirServer.", expression="fhirAuthorization")
     return request
 

@@ -30,7 +30,7 @@ class _Parameter(msgspec.Struct, rename="camel"):
     value_date: str | None = None
     value_boolean: bool | None = None
     value_reference: _Reference | None = None
-    resource: msgspec.Raw | None = None
+    resource: msgspec.Raw = msgspec.Raw()  # `Raw | None` accepts null alone; empty means absent
 
 
 class _Parameters(msgspec.Struct, rename="camel"):
@@ -170,9 +170,10 @@ def _record(single: Mapping[str, _Parameter]) -> bytes | None:
     parameter = single.get("record")
     if parameter is None:
         return None
-    if parameter.resource is None:
+    record = bytes(parameter.resource)
+    if not record:
         raise _malformed("record must carry a Bundle as its resource.", "Parameters.parameter.where(name='record').resource")
-    return bytes(parameter.resource)
+    return record
 
 
 def _flag(single: Mapping[str, _Parameter]) -> bool:
