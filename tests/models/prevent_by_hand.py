@@ -1,4 +1,4 @@
-"""PREVENT a second time, from the paper's table of terms, one patient at a time, in plain Python: nothing of the gateway or its builders."""
+"""PREVENT a second time, from the paper's table of terms, one patient at a time: nothing of the gateway or its builders."""
 
 import math
 from pathlib import Path
@@ -50,7 +50,7 @@ class Patient:
         value = self.inputs.get(name)
         if value is None:
             raise Withheld(name)
-        if name in YES_NO and value != 0 and value != 1:
+        if name in YES_NO and value not in {0, 1}:
             raise Withheld(name)
         if name == "sdi_decile_1_10" and value != int(value):
             raise Withheld(name)
@@ -147,11 +147,7 @@ class Patient:
 def risks(table, variant, sex, inputs):
     """Return the ten risks, 10 years first, None for one that must be withheld. `sex`: female, male or None."""
     patient = Patient(inputs)
-    results = []
-    for horizon in (10, 30):
-        for outcome in OUTCOMES:
-            results.append(_risk(table, patient, (variant, horizon, sex, outcome)))
-    return results
+    return [_risk(table, patient, (variant, horizon, sex, outcome)) for horizon in (10, 30) for outcome in OUTCOMES]
 
 
 def _risk(table, patient, key):

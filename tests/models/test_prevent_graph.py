@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from prevent_by_hand import MODEL_RANGES, OUTCOMES, VARIANTS, read_table, risks
+from prevent_by_hand import MODEL_RANGES, OUTCOMES, VARIANTS, YES_NO, read_table, risks
 
 from gateway.inference import InProcessEngine
 
@@ -139,7 +139,9 @@ def test_hdl_must_be_below_total_cholesterol(prevent):
     assert set(prevent({**PATIENT, "hdl_cholesterol_mg_dl": 150.0, "total_cholesterol_mg_dl": 140.0})) == HEART_FAILURE
 
 
-@pytest.mark.parametrize(("name", "needed_by"), [("uacr_mg_g", {"uacr", "full"}), ("hba1c_pct", {"hba1c", "full"}), ("sdi_decile_1_10", {"sdi", "full"})])
+@pytest.mark.parametrize(
+    ("name", "needed_by"), [("uacr_mg_g", {"uacr", "full"}), ("hba1c_pct", {"hba1c", "full"}), ("sdi_decile_1_10", {"sdi", "full"})]
+)
 def test_a_missing_optional_input_counts_only_in_the_variants_that_have_its_term(prevent, name, needed_by):
     """The missing-term belongs to the model; in every other variant the input makes no difference at all."""
     whole = {**REQUIRED, "hba1c_pct": 6.0, "uacr_mg_g": 20.0, "sdi_decile_1_10": 5.0}
@@ -161,7 +163,7 @@ def test_an_unknown_variant_gives_nothing(served):
     assert applicable[3].all()
 
 
-def maybe(name: str, whole: bool = False):
+def maybe(name: str, *, whole: bool = False):
     """Draw an input: mostly within the model's limits, sometimes on them, outside, or absent."""
     low, high = MODEL_RANGES[name]
     inside = st.integers(int(low), int(high)).map(float) if whole else st.floats(low, high)
@@ -176,7 +178,7 @@ patients = st.fixed_dictionaries({
     "sbp_mm_hg": maybe("sbp_mm_hg"),
     "bmi_kg_m2": maybe("bmi_kg_m2"),
     "egfr_ml_min_1_73m2": maybe("egfr_ml_min_1_73m2"),
-    **{name: st.sampled_from([0.0, 1.0, 0.0, 1.0, 0.0, 1.0, None, 2.0, 0.5]) for name in ("diabetes_0_1", "smoker_0_1", "bp_treatment_0_1", "statin_0_1")},
+    **{name: st.sampled_from([0.0, 1.0, 0.0, 1.0, 0.0, 1.0, None, 2.0, 0.5]) for name in YES_NO},
     "hba1c_pct": maybe("hba1c_pct"),
     "uacr_mg_g": maybe("uacr_mg_g"),
     "sdi_decile_1_10": maybe("sdi_decile_1_10", whole=True),
@@ -204,7 +206,7 @@ complete = st.fixed_dictionaries({
     **{name: st.floats(*MODEL_RANGES[name]) for name in ("sbp_mm_hg", "bmi_kg_m2", "egfr_ml_min_1_73m2", "hba1c_pct", "uacr_mg_g")},
     "total_cholesterol_mg_dl": st.floats(130, 320),
     "hdl_cholesterol_mg_dl": st.floats(20, 100),
-    **{name: st.sampled_from([0.0, 1.0]) for name in ("diabetes_0_1", "smoker_0_1", "bp_treatment_0_1", "statin_0_1")},
+    **{name: st.sampled_from([0.0, 1.0]) for name in YES_NO},
     "sdi_decile_1_10": st.integers(1, 10).map(float),
 })  # fmt: skip
 

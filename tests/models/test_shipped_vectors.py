@@ -14,7 +14,11 @@ FILES = [
     ("ckdepi2021", "ckdepi2021_vectors.csv", 40),
     ("ckdepi2021", "applicability_vectors.csv", 4),
 ]
-SHIPPED_AS = {"prevent_vectors.csv": "vectors.csv", "ckdepi2021_vectors.csv": "vectors.csv", "framingham_bmi_vectors.csv": "fallback_vectors.csv"}
+SHIPPED_AS = {
+    "prevent_vectors.csv": "vectors.csv",
+    "ckdepi2021_vectors.csv": "vectors.csv",
+    "framingham_bmi_vectors.csv": "fallback_vectors.csv",
+}
 
 
 @pytest.mark.parametrize(("model", "name", "at_least"), FILES)
@@ -32,5 +36,7 @@ def test_every_row_is_within_tolerance(served, models_terminology, vector_folder
 def test_what_a_release_ships_is_checked_completely(served, models_terminology):
     """Without a file, `models check` runs every vector file of the release."""
     releases, engine = served
-    kinds = {name: [report.kind for report in check_shipped(release, partial(engine.run, name), models_terminology).values()] for name, release in releases.items()}
+    reports = {name: check_shipped(release, partial(engine.run, name), models_terminology) for name, release in releases.items()}
+    kinds = {name: [report.kind for report in by_file.values()] for name, by_file in reports.items()}
+    assert all(report.rows.passed for by_file in reports.values() for report in by_file.values())
     assert kinds == {"ckdepi2021": ["main", "applicability"], "prevent": ["main", "fallback", "applicability"]}
