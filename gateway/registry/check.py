@@ -36,9 +36,6 @@ from gateway.terminology import Converted, Terminology
 SHIPPED = (VECTORS, "fallback_vectors.csv", "partial_vectors.csv", "applicability_vectors.csv")
 
 
-_WORDS = frozenset({"sex", "lab_egfr_loinc"})  # parameters of scores that are not numbers
-
-
 class Kind(StrEnum):
     """What a vector file is about."""
 
@@ -135,7 +132,7 @@ def _compare_score(score: Score, row: CsvRow) -> str:
     """Compute a score from a row's cells; an empty expected value means that the score must refuse."""
     expected = number_of(row[score.vector_column or ""])
     names = [name for name in (*score.parameters, *score.optional) if name in row]
-    inputs: dict[str, float | str] = {name: row[name] if name in _WORDS else number_of(row[name]) for name in names}
+    inputs: dict[str, float | str] = {name: row[name] if name in score.texts else number_of(row[name]) for name in names}
     try:
         value = score.compute(inputs).value
     except ValueError as refusal:

@@ -233,6 +233,8 @@ class _RowCheck:
         """A measurement is reported to people half up (data sheets: `floor(x + 0.5)`)."""
         if not row.get(_ROUNDED) or self._manifest.measurement is None:
             return f"cannot be run: nothing is rounded in {_ROUNDED}" if row.get(_ROUNDED) else ""
+        if not result.applicable[0]:
+            return f"{_ROUNDED} is withheld"
         scale = 10.0**self._manifest.measurement.decimals
         reported = math.floor(result.values[0] * scale + 0.5) / scale
         return "" if reported == number_of(row[_ROUNDED]) else f"{_ROUNDED} differs"

@@ -58,5 +58,6 @@ FRAMINGHAM_BMI = Score(
     limitations=("Age 30 to 74 years, free of cardiovascular disease.", OVERESTIMATES),
     parameters=("age_years", "sex", "bmi_kg_m2", "sbp_mm_hg", "bp_treatment_0_1", "smoker_0_1", "diabetes_0_1"),
     formula=_risk,
+    texts=frozenset({"sex"}),
     vector_column="expected_risk_10y_cvd",
 )

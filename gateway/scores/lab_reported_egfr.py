@@ -68,4 +68,5 @@ LAB_REPORTED_EGFR = Score(
     parameters=("lab_egfr",),
     optional=("lab_egfr_loinc",),
     formula=_passed_on,
+    texts=frozenset({"lab_egfr_loinc"}),
 )

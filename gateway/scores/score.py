@@ -48,6 +48,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     parameters: tuple[str, ...]
     formula: Callable[[ScoreInputs], ScoreResult]
     optional: tuple[str, ...] = ()
+    texts: frozenset[str] = frozenset()  # parameters that a vector file states in words or as a code
     vector_column: str | None = None
 
     def compute(self, inputs: ScoreInputs) -> ScoreResult:

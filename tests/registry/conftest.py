@@ -1,0 +1,53 @@
+"""Copies of the shipped releases that a test may damage."""
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.registry import Release, load_release
+from gateway.terminology import Terminology, load_terminology
+
+MODELS = Path(__file__).parents[2] / "models"
+
+
+@pytest.fixture(scope="session")
+def known() -> Terminology:
+    """Return the packaged terminology."""
+    return load_terminology()
+
+
+@pytest.fixture
+def copy_of(tmp_path) -> Callable[[str], Path]:
+    """Return a function that copies a shipped release and returns the copy's folder."""
+
+    def copy(name: str) -> Path:
+        return Path(shutil.copytree(MODELS / name / "1.0.0", tmp_path / "models" / name / "1.0.0"))
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def ckdepi(known) -> Release:
+    """Return the shipped eGFR release, checked and loaded but not run."""
+    return load_release(MODELS / "ckdepi2021" / "1.0.0", known)
+
+
+@pytest.fixture(scope="session")
+def prevent_release(known) -> Release:
+    """Return the shipped PREVENT release, checked and loaded but not run."""
+    return load_release(MODELS / "prevent" / "1.0.0", known)
+
+
+@pytest.fixture
+def rehash() -> Callable[[Path], None]:
+    """Return a function that writes the hashes of a changed release anew, as someone would who may write the folder."""
+
+    def write(folder: Path) -> None:
+        names = sorted(path.name for path in folder.iterdir() if path.name != "SHA256SUMS")
+        lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+        (folder / "SHA256SUMS").write_text("".join(lines), encoding="ascii")
+
+    return write
