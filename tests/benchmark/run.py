@@ -2,8 +2,8 @@
 
     python tests/benchmark/run.py [--rounds 3] [--seconds 5] [--connections 1,8] [--tool wrk|py] [--no-compare]
 
-The yardstick (reference program, bodies, load generators) is looked for in GATEWAY_BENCH_DIR, else beside the project. On a shared machine absolute
-figures mean little, so the ratios count. Exit status: 0 the bar is met, 1 it is not or an answer differs, 2 nothing could be measured.
+The yardstick (reference program, bodies, load generators) is looked for in GATEWAY_BENCH_DIR, else beside the project. On a shared machine
+absolute figures mean little, so the ratios count. Exit status: 0 the bar is met, 1 it is not or an answer differs, 2 nothing could be measured.
 """
 
 import argparse
@@ -135,9 +135,8 @@ def print_table(medians: dict[str, dict[str, Figures]], connections: list[str]) 
                 met = False
                 continue
             figures = " | ".join(ratio(ours, theirs, figure) for figure in ("rps", "cpu_us_per_req", "p50_ms", "p99_ms"))
-            print(
-                f"| {case.name} | {count} | {ours['rps']:.0f}, {theirs['rps']:.0f} | {figures} | {ours['p99_ms']:.1f} | {ours['errors']:.0f} |"
-            )
+            absolute = f"{ours['rps']:.0f}, {theirs['rps']:.0f}"
+            print(f"| {case.name} | {count} | {absolute} | {figures} | {ours['p99_ms']:.1f} | {ours['errors']:.0f} |")
             met = met and meets_bar(case, count, ours, theirs)
     return met
 
@@ -177,9 +176,8 @@ def main() -> int:
         differing: list[str] = []
         if options.compare:
             count, differing = differing_patients(folder / "bodies", folder / "compare")
-            print(
-                f"answers of {count} patients through REST, CDS Hooks and `gateway assess`: {count - len(differing)} agree {differing or ''}"
-            )
+            agreeing = f"{count - len(differing)} of {count} agree {differing or ''}"
+            print(f"answers of the patients through REST, CDS Hooks and `gateway assess`: {agreeing}")
         print(f"load generator: {options.tool}; {options.rounds} alternating rounds of {options.seconds} s; alert threshold: always")
         medians = measure(bench, folder, targets_of(bench, folder / "bodies", folder), options)
         met = print_table(medians, options.connections.split(","))
