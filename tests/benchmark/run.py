@@ -3,7 +3,7 @@
     python tests/benchmark/run.py [--rounds 3] [--seconds 5] [--connections 1,8] [--tool wrk|py] [--no-compare]
 
 The yardstick (reference program, bodies, load generators) is looked for in GATEWAY_BENCH_DIR, else beside the project. On a shared machine
-absolute figures mean little, so the ratios count. Exit status: 0 the bar is met, 1 it is not or an answer differs, 2 nothing could be measured.
+absolute figures mean little, so the ratios count. Exit status: 0 the bar is met, 1 it is not or an answer differs, 2 nothing was measured.
 """
 
 import argparse
