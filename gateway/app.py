@@ -133,7 +133,9 @@ def make_source(settings: Settings, clock: Clock) -> FhirClient | None:
         return None
     limits = FhirLimits(
         requests_at_once_max=fhir.requests_at_once_max, page_entries=fhir.page_entries, pages_max=fhir.pages_max,
-        entries_max=fhir.entries_max, body_bytes_max=fhir.body_bytes_max, connect_s_max=fhir.connect_s_max, attempts_max=fhir.attempts_max,
+        entries_max=fhir.entries_max, body_bytes_max=fhir.body_bytes_max, pull_bytes_max=fhir.pull_bytes_max,
+        connections_max=fhir.connections_max, pulls_at_once_max=fhir.pulls_at_once_max, connect_s_max=fhir.connect_s_max,
+        attempts_max=fhir.attempts_max,
     )
     return FhirClient(fhir.base_url, limits=limits, clock=clock, policy=SourcePolicy(batch=BatchMode(fhir.batch)))
 
@@ -151,6 +153,7 @@ async def open_gateway(settings: Settings, clock: Clock | None = None) -> AsyncI
         gateway = Gateway(
             terminology=terminology, releases=models, runtime=EngineRuntime(engine), audit=audit, clock=clock,
             new_id=lambda: str(uuid.uuid4()), source=source, audit_wait_s_max=settings.audit.wait_s_max,
+            observation_mode=settings.fhir.observation_search, site=settings.site,
         )
         checks: dict[str, Check] = {"audit": audit.healthy, "models": lambda: (bool(models), "" if models else "no model is released")}
         yield Running(settings=settings, gateway=gateway, audit=audit, source=source, checks=checks)
@@ -163,13 +166,15 @@ async def open_gateway(settings: Settings, clock: Clock | None = None) -> AsyncI
 def make_cds(running: Running) -> CdsHooks:
     """Return the CDS Hooks edge with its one service."""
     cds = running.settings.cds
-    plan = compile_plan(tuple(model.manifest for model in running.gateway.releases.values()), running.gateway.terminology)
+    gateway = running.gateway
+    plan = compile_plan(tuple(model.manifest for model in gateway.releases.values()), gateway.terminology, gateway.observation_mode)
     service = CdsService(
         id=CDS_SERVICE_ID, hook="patient-view", title="Clinical risk",
-        description="Judges the record, runs the released risk models and shows a card above their alert thresholds; says so when there is no estimate.",
+        description="Judges the record, runs the released risk models and shows a card above their alert thresholds; "
+        "says so when there is no estimate.",
         prefetch=prefetch_templates(plan),
     )
-    policy = CardPolicy(threshold=cds.threshold, source_label=cds.source_label, valid_minutes=cds.valid_minutes)
+    policy = CardPolicy(threshold=cds.threshold, thresholds=cds.thresholds, source_label=cds.source_label, valid_minutes=cds.valid_minutes)
 
     def render(answer: AssessmentAnswer) -> bytes:
         return orjson.dumps(render_cards(answer, policy))

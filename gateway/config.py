@@ -42,7 +42,6 @@ class ServerSettings(_Section, frozen=True, kw_only=True):
     port: Annotated[int, Meta(description="Port to bind; 0 takes a free one.", ge=0, le=65535)] = 8000
     public_url: Annotated[str, Meta(description="The gateway's own base URL as callers see it; empty: taken from host and port.")] = ""
     body_bytes_max: Annotated[int, Meta(description="Largest request body in bytes; a larger one is refused with 413.", gt=0)] = 10_000_000
-    json_depth_max: Annotated[int, Meta(description="Deepest nesting of a request body; a deeper one is refused with 413.", gt=0)] = 64
     concurrency_max: Annotated[int, Meta(description="Requests in work at once; one more is refused with 503.", gt=0)] = 128
     deadline_rest_s: Annotated[float, Meta(description="Seconds one REST request may take, FHIR pull and audit included.", gt=0)] = 10.0
     deadline_cds_s: Annotated[float, Meta(description="Seconds one CDS Hooks request may take; the specification suggests 0.5.", gt=0)] = (
@@ -158,6 +157,10 @@ class Settings(_Section, frozen=True, kw_only=True):
     tenant: TenantSettings = TenantSettings()
     logging: LoggingSettings = LoggingSettings()
     clock: ClockSettings = ClockSettings()
+    site: Annotated[
+        dict[str, float],
+        Meta(description="What the hospital states for its models, under the names that the manifests ask for (`sdi_decile = 4`)."),
+    ] = {}
 
 
 def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -208,15 +211,16 @@ def _override(document: dict[str, Any], variable: str, value: str) -> None:
     *sections, key = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
     hints, place = get_type_hints(Settings, include_extras=True), document
     for name in sections:
+        if _kind(hints.get(name)) is dict:
+            raise SettingsError(f"environment variable {variable}: a table can only be set in the file")
         if not _is_section(hints.get(name)):
             raise SettingsError(f"environment variable {variable}: there is no section [{name}]{_nearest(name, hints)}")
         hints, place = get_type_hints(hints[name], include_extras=True), place.setdefault(name, {})
-    kind = get_origin(_plain(hints.get(key))) or _plain(hints.get(key))
     if key not in hints or _is_section(hints[key]):
         raise SettingsError(f"environment variable {variable}: unknown setting{_nearest(key, hints)}")
-    if kind is dict:
+    if _kind(hints[key]) is dict:
         raise SettingsError(f"environment variable {variable}: a table can only be set in the file")
-    given = [item.strip() for item in value.split(",") if item.strip()] if kind is tuple else value
+    given = [item.strip() for item in value.split(",") if item.strip()] if _kind(hints[key]) is tuple else value
     try:
         place[key] = msgspec.convert(given, hints[key], strict=False)
     except msgspec.ValidationError as error:
@@ -335,6 +339,11 @@ def _default_in_toml(default: object) -> str:
 
 def _is_section(hint: object) -> bool:
     return isinstance(hint, type) and issubclass(hint, msgspec.Struct)
+
+
+def _kind(hint: object) -> object:
+    """Return the class of a setting's value: int, tuple, dict, ..."""
+    return get_origin(_plain(hint)) or _plain(hint)
 
 
 def _plain(hint: object) -> object:

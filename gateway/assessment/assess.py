@@ -16,7 +16,7 @@ from gateway.assessment.ports import AuditTrail, ModelRuntime, RecordSource, Rel
 from gateway.assessment.request import AssessmentRequest
 from gateway.clock import Clock
 from gateway.errors import BadRequest, ErrorCode, GatewayError, NotAllowed, PreconditionFailed
-from gateway.features.plan import compile_plan
+from gateway.features.plan import ObservationMode, compile_plan
 from gateway.fhir.group import FetchedRecord
 from gateway.fhir.plan import FetchPlan
 from gateway.identity import Permission
@@ -41,6 +41,8 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     new_id: Callable[[], str]
     audit_wait_s_max: float = 2.0
     source: RecordSource | None = None
+    observation_mode: ObservationMode = "code"  # how the source's Observations are searched
+    site: Mapping[str, float] = {}  # what the hospital states for its models, by name
 
 
 class Assessed(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +66,9 @@ async def assess(request: AssessmentRequest, gateway: Gateway, render: Render) -
             await entry.open()
         fetched = await fetch_record(request, gateway, plan_for(request, gateway, releases))
         record = hide_later(build_record(fetched, gateway.terminology), as_of)
-        answers = compute_answers(record, releases, gateway.runtime, gateway.terminology, as_of=as_of, setting=request.setting)
+        answers = compute_answers(
+            record, releases, gateway.runtime, gateway.terminology, as_of=as_of, setting=request.setting, site=gateway.site
+        )
         answer = AssessmentAnswer(
             assessment_id=gateway.new_id(),
             patient_id=request.patient_id,
@@ -122,7 +126,7 @@ def select_releases(request: AssessmentRequest, gateway: Gateway) -> tuple[Relea
 
 def plan_for(request: AssessmentRequest, gateway: Gateway, releases: tuple[ReleasedModel, ...]) -> FetchPlan:
     """Return what is still to be fetched: the models' plan, less the groups that the caller handed over."""
-    plan = compile_plan(tuple(release.manifest for release in releases), gateway.terminology)
+    plan = compile_plan(tuple(release.manifest for release in releases), gateway.terminology, gateway.observation_mode)
     if request.pull is None:
         return plan
     return FetchPlan(searches=tuple(search for search in plan.searches if search.group in request.pull))

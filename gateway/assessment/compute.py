@@ -17,6 +17,7 @@ from gateway.results.answer import ModelAnswer
 from gateway.terminology import Terminology
 
 ModelOutputs = dict[tuple[str, str], InputValue]
+NO_SITE: Mapping[str, float] = {}
 
 
 def required_models(manifests: Mapping[str, ModelManifest], wanted: Iterable[str]) -> tuple[str, ...]:
@@ -43,7 +44,7 @@ def _upstream(manifest: ModelManifest) -> Iterable[str]:
         yield from (option.model for option in options if isinstance(option, ModelOutput))
 
 
-def compute_answers(
+def compute_answers(  # noqa: PLR0913 - when, in which setting and for which site is told by name
     record: PatientRecord,
     releases: Sequence[ReleasedModel],
     runtime: ModelRuntime,
@@ -51,6 +52,7 @@ def compute_answers(
     *,
     as_of: dt.datetime,
     setting: Setting | None = None,
+    site: Mapping[str, float] = NO_SITE,
 ) -> tuple[ModelAnswer, ...]:
     """Answer for every release, in the order given (upstream models first). The record is already hidden after `as_of`."""
     outputs: ModelOutputs = {}
@@ -58,7 +60,7 @@ def compute_answers(
     for release in releases:
         manifest = release.manifest
         known_setting, source = care_setting(setting, record, as_of, manifest)
-        context = ExtractionContext(as_of=as_of, setting=known_setting)
+        context = ExtractionContext(as_of=as_of, setting=known_setting, site=site)
         inputs = extract_inputs(manifest, record, terminology, context, outputs)
         report = judge(manifest, inputs, record.patient, as_of, known_setting, source)
         answer = climb_down(release, report, runtime)

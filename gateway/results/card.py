@@ -15,11 +15,12 @@
 import datetime as dt
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
 
+from gateway.features.manifest import ModelManifest
 from gateway.features.value import InputState, InputValue
 from gateway.quality.report import Verdict
 from gateway.record.reason import ReasonCode
@@ -42,9 +43,14 @@ class CardPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """When a card is shown, under which name, and for how long it counts as current."""
 
     threshold: Literal["model", "always"] = "model"
+    thresholds: Mapping[str, float] = {}  # the site's own, by model name, instead of the model's
     source_label: str = "Clinical inference gateway"
     source_url: str = BASE
     valid_minutes: int = 60
+
+    def threshold_of(self, manifest: ModelManifest) -> float | None:
+        """Return the alert threshold that holds for a model here: the site's own, else the model's."""
+        return self.thresholds.get(manifest.name, manifest.alert_threshold)
 
 
 def escape_markdown(text: str) -> str:
@@ -83,8 +89,8 @@ def _decide(answer: AssessmentAnswer, found: ModelAnswer, policy: CardPolicy) ->
         return "retrospective", None
     alert = next((prediction for prediction in found.predictions if prediction.output == found.manifest.alert_output), None)
     if alert is not None:
-        if policy.threshold == "always" or alert.value >= (found.manifest.alert_threshold or 0.0):
-            return "shown", _card(answer, found, policy, _risk_summary(found, alert), _indicator(found, alert))
+        if policy.threshold == "always" or alert.value >= (policy.threshold_of(found.manifest) or 0.0):
+            return "shown", _card(answer, found, policy, _risk_summary(found, alert), _indicator(alert, policy.threshold_of(found.manifest)))
         return "below-threshold", None
     if found.fallbacks:
         return "fallback", _card(answer, found, policy, _fallback_summary(found, found.fallbacks[0]), "info")
@@ -101,9 +107,8 @@ def _risk_summary(found: ModelAnswer, alert: Prediction) -> str:
     return f"{title}: {percent(alert.value):.1f} % ({found.manifest.title}{caution})"
 
 
-def _indicator(found: ModelAnswer, alert: Prediction) -> str:
-    """`warning` at or above the model's own threshold, else `info`; a risk over years is never `critical`."""
-    threshold = found.manifest.alert_threshold
+def _indicator(alert: Prediction, threshold: float | None) -> str:
+    """`warning` at or above the threshold, else `info`; a risk over years is never `critical`."""
     return "warning" if threshold is not None and alert.value >= threshold else "info"
 
 

@@ -73,7 +73,7 @@ def test_a_mistake_in_the_file_is_named_with_its_place(tmp_path, text, words):
         ("GATEWAY__", "1", "unknown setting"),
         ("GATEWAY__SERVER__PORT", "many", "Expected `int`"),
         ("GATEWAY__CDS__THRESHOLDS", "x", "a table can only be set in the file"),
-        ("GATEWAY__CDS__THRESHOLDS__X", "1", "there is no section [thresholds]"),
+        ("GATEWAY__CDS__THRESHOLDS__X", "1", "a table can only be set in the file"),
     ],
 )
 def test_a_mistake_in_the_environment_is_named_with_its_variable(variable, value, words):
