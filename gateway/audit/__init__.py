@@ -1,8 +1,8 @@
 """The audit log: durable before anything leaves, tamper-evident, encrypted.
 
-Header in clear without PHI, payload encrypted, leaf hash over the header, RFC 6962 tree over the leaves, keys in an envelope below a KMS.
-It detects an edit, a deletion, an insertion, a reordering or a swap of ciphertext by anybody who has the database. It does not detect what a
-fully compromised gateway writes down wrongly in the first place, and times, counts and client ids are readable to whoever reads the database.
+Header in clear without PHI, payload encrypted, leaf hash over the header, RFC 6962 tree over the leaves, keys below a KMS.
+It detects an edit, a deletion, an insertion, a reordering or a swap of ciphertext by anybody who has the database. It does not detect
+what a fully compromised gateway writes down wrongly in the first place; times, counts and client ids are readable in the database.
 """
 
 from gateway.audit.kms import KeyFailure, KeyFileKms, Kms, init_keys

@@ -1,4 +1,4 @@
-"""The key management service: the one holder of the key that wraps all others. A port of five methods, and the key file as first adapter."""
+"""The key management service holds the key that wraps all others: a port of five methods, and the key file as first adapter."""
 
 import base64
 import os

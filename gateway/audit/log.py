@@ -18,7 +18,7 @@ from gateway.audit.keys import Keyring, create_keys
 from gateway.audit.kms import KeyFailure, Kms
 from gateway.audit.record import Receipt, RecordDraft, RidMaker, check_facts
 from gateway.audit.seal import Instant, Origin, Sealer
-from gateway.audit.tail import TailBroken, append_sealed, verify_tail
+from gateway.audit.tail import TailBroken, append_sealed, load_head, verify_tail
 from gateway.audit.waiter import Waiter, unavailable
 from gateway.audit.writer import Writer
 from gateway.clock import Clock, SystemClock
@@ -145,9 +145,7 @@ def _prepare(database: Database, kms: Kms, clock: Clock, node: str, boot_id: str
         connection.create_head(f"log-{secrets.token_hex(8)}", now.isoformat())
         create_keys(connection, kms, now)
         keyring = Keyring.load(connection, kms)
-        head = connection.load_head()
-        if head is None:
-            raise TailBroken("the log has no head")
+        head = load_head(connection)
         verify_tail(connection, head)
         check_facts({"node": node})
         sealer = Sealer(keyring, connection, Origin(log_id=head.log_id, node=node, boot_id=boot_id))

@@ -46,6 +46,18 @@ def grow(head: LogHead, sealed: Sequence[SealedRecord]) -> tuple[LogHead, list[t
     return msgspec.structs.replace(head, size=tree.size, root=tree.root(), peaks=tree.peaks_bytes()), nodes
 
 
+def load_head(connection: LogConnection) -> LogHead:
+    """Return the stored head.
+
+    Raises:
+        TailBroken: there is none.
+    """
+    head = connection.load_head()
+    if head is None:
+        raise TailBroken("the log has no head")
+    return head
+
+
 def reload_head(connection: LogConnection, seen: LogHead) -> LogHead:
     """Return the stored head, which may only be ahead of the one last seen.
 

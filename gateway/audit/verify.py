@@ -10,6 +10,7 @@ import hashlib
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 
 import msgspec
 import orjson
@@ -22,6 +23,7 @@ from gateway.store import Database, LogConnection, LogHead, LogRow
 
 PROBLEMS_MAX = 1_000  # more are counted, not listed
 PROGRESS_EVERY = 10_000
+REORDERED_DETAIL = "records stand in another order than they were written"
 
 
 class ProblemKind(enum.StrEnum):
@@ -88,7 +90,8 @@ def verify_log(path: Path, kms: Kms | None = None, *, progress: Progress | None 
         check.run(Keyring.load(connection, kms) if kms else None, progress)
     except (sqlite3.Error, OverflowError, TypeError) as error:
         # TypeError: SQLite stores any type in any column, so a flipped byte can turn a hash into a number.
-        findings.add(ProblemKind.UNREADABLE, check.next if check else 0, check.next if check else 0, f"the store cannot be read ({type(error).__name__})")
+        at = check.next if check else 0
+        findings.add(ProblemKind.UNREADABLE, at, at, f"the store cannot be read ({type(error).__name__})")
     finally:
         connection.close()
     return findings.report(check.head if check else None, check.next if check else 0, check.opened if check else 0)
@@ -194,12 +197,17 @@ class _Check:
     def _explain(self, first: int, stored: bytes) -> None:
         """Say why a tile does not give its hash: ids grow within a process, so sorting by them undoes a swap."""
         last = first + len(self._tile) - 1
-        ordered = sorted(self._tile, key=lambda entry: entry[0])
-        moved = [first + i for i, entry in enumerate(self._tile) if entry != ordered[i]]
-        if moved and hash_tree([leaf for _, leaf in ordered]) == stored:
-            self._findings.add(ProblemKind.REORDERED, moved[0], moved[-1], f"{len(moved)} records stand in another order than they were written")
+        ordered, moved = self._by_rid(first)
+        if moved and hash_tree(ordered) == stored:
+            self._findings.add(ProblemKind.REORDERED, moved[0], moved[-1], REORDERED_DETAIL)
         else:
             self._findings.add(ProblemKind.MODIFIED, first, last, "these records do not give the stored hash of their tile")
+
+    def _by_rid(self, first: int) -> tuple[list[bytes], list[int]]:
+        """Return the tile's leaf hashes in order of record id, and the indices that this moves."""
+        ordered = sorted(self._tile, key=lambda entry: entry[0])
+        moved = [first + i for i, entry in enumerate(self._tile) if entry != ordered[i]]
+        return [leaf for _, leaf in ordered], moved
 
     def _open(self, row: LogRow, keyring: Keyring) -> None:
         try:
@@ -224,20 +232,15 @@ class _Check:
     def _explain_head(self, head: LogHead) -> None:
         """Say why the whole does not give the head, all complete tiles being right: it is the last tile, or the head itself."""
         first = self.next - len(self._tile)
-        before = self._peaks_before_last_tile()
-        ordered = sorted(self._tile, key=lambda entry: entry[0])
-        tree = CompactRange(first, before)
-        for _, leaf in ordered:
+        last = max(0, head.size - 1)
+        ordered, moved = self._by_rid(first)
+        tree = CompactRange(first, self._tree.peaks[: first.bit_count()])
+        for leaf in ordered:
             tree.append(leaf)
-        moved = [first + i for i, entry in enumerate(self._tile) if entry != ordered[i]]
         if moved and tree.root() == head.root:
-            self._findings.add(ProblemKind.REORDERED, moved[0], moved[-1], f"{len(moved)} records stand in another order than they were written")
+            self._findings.add(ProblemKind.REORDERED, moved[0], moved[-1], REORDERED_DETAIL)
         else:
-            self._findings.add(ProblemKind.MODIFIED, min(first, max(0, head.size - 1)), max(0, head.size - 1), "these records, or the head, were changed")
-
-    def _peaks_before_last_tile(self) -> tuple[bytes, ...]:
-        first = self.next - len(self._tile)
-        return self._tree.peaks[: first.bit_count()]
+            self._findings.add(ProblemKind.MODIFIED, min(first, last), last, "these records, or the head, were changed")
 
 
 class StoredRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -270,7 +273,7 @@ class LogReader:
             self._connection.close()
             raise
 
-    def __enter__(self) -> "LogReader":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

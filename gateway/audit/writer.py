@@ -78,7 +78,7 @@ class Writer:
             self._refuse_queued()
 
     def _take(self) -> list[Waiter] | None:
-        """Return what is queued up to the size of a batch; empty after an idle moment; None when the end was asked for and all is written."""
+        """Return what is queued, up to the size of a batch; empty after an idle moment; None when all is written and the end asked for."""
         batch: list[Waiter] = []
         records = 0
         while records < BATCH_RECORDS_MAX:
@@ -137,7 +137,7 @@ class Writer:
         for waiter in batch:
             place = _Place(waiter, len(sealed), marked=waiter.gave_up)
             try:
-                sealed += self._seal(waiter.drafts, place.marked, instant)
+                sealed += self._seal(waiter.drafts, instant, gave_up=place.marked)
                 places.append(place)
             except (KeyFailure, ValueError) as error:
                 if waiter.fail(error if isinstance(error, ValueError) else unavailable(str(error))):
@@ -157,7 +157,7 @@ class Writer:
             self._tidy()
         return refused + self._settle(places, sealed, first)
 
-    def _seal(self, drafts: Sequence[RecordDraft], gave_up: bool, instant: Instant) -> list[SealedRecord]:
+    def _seal(self, drafts: Sequence[RecordDraft], instant: Instant, *, gave_up: bool) -> list[SealedRecord]:
         """Seal the drafts of one waiter, and what says that their answer was never sent where nobody waits any more."""
         mark = self._open.mark()
         try:
@@ -264,7 +264,9 @@ class Writer:
                 waiter = self.queue.get_nowait()
             except queue.Empty:
                 break
-            if waiter is not None and waiter.fail(unavailable(self.not_accepting or "the audit log is closed")):
+            if waiter is None:
+                self._ending = True
+            elif waiter.fail(unavailable(self.not_accepting or "the audit log is closed")):
                 refused.append(waiter)
         resolve_all(refused)
 

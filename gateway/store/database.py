@@ -98,6 +98,7 @@ def _set_pragmas(connection: sqlite3.Connection, _record: object) -> None:
         "temp_store=MEMORY",
         "secure_delete=ON",
         "foreign_keys=ON",
+        "recursive_triggers=ON",  # without it INSERT OR REPLACE deletes a row without asking the trigger that refuses deletions
         f"busy_timeout={BUSY_TIMEOUT_MS}",
     ):
         connection.execute(f"PRAGMA {pragma}").close()

@@ -95,7 +95,9 @@ class LogConnection:
 
     def load_head(self) -> LogHead | None:
         """Return the head, or None where the log was not created."""
-        row = self._execute("SELECT CAST(log_id AS TEXT), CAST(size AS INTEGER), CAST(root AS BLOB), CAST(peaks AS BLOB) FROM log_head WHERE log_no = 1").fetchone()
+        row = self._execute(
+            "SELECT CAST(log_id AS TEXT), CAST(size AS INTEGER), CAST(root AS BLOB), CAST(peaks AS BLOB) FROM log_head WHERE log_no = 1"
+        ).fetchone()
         return LogHead(log_id=row[0], size=row[1], root=row[2], peaks=row[3]) if row else None
 
     def create_head(self, log_id: str, created_at: str) -> None:
@@ -153,9 +155,7 @@ class LogConnection:
 
     def load_leaf_hashes(self, start: int, stop: int) -> list[bytes]:
         """Return the leaf hashes with start <= index < stop."""
-        rows = self._execute(
-            "SELECT CAST(leaf_hash AS BLOB) FROM log_record WHERE idx >= ? AND idx < ? ORDER BY idx", (start, stop)
-        )
+        rows = self._execute("SELECT CAST(leaf_hash AS BLOB) FROM log_record WHERE idx >= ? AND idx < ? ORDER BY idx", (start, stop))
         return [row[0] for row in rows]
 
     def load_nodes(self, level: int, start: int, stop: int) -> list[bytes]:
@@ -168,7 +168,9 @@ class LogConnection:
 
     def load_all_nodes(self) -> dict[tuple[int, int], bytes]:
         """Return every completed subtree hash by (level, position): one for 256 records."""
-        return {(level, position): value for level, position, value in self._execute("SELECT level, position, CAST(hash AS BLOB) FROM log_node")}
+        return {
+            (level, position): value for level, position, value in self._execute("SELECT level, position, CAST(hash AS BLOB) FROM log_node")
+        }
 
     def load_tokens(self, index: int) -> list[bytes]:
         """Return the search tokens of one record."""

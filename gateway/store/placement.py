@@ -4,8 +4,24 @@ from pathlib import Path
 
 # Names as in /proc/self/mountinfo. SQLite, "How To Corrupt", 2.1: file locking is broken on many network file systems.
 NETWORK_FILE_SYSTEMS = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "glusterfs", "fuse.glusterfs", "fuse.sshfs", "fuse.s3fs", "lustre", "beegfs"}
+    {
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "ncpfs",
+        "afs",
+        "ceph",
+        "glusterfs",
+        "fuse.glusterfs",
+        "fuse.sshfs",
+        "fuse.s3fs",
+        "lustre",
+        "beegfs",
+    }
 )
+MOUNT_POINT_FIELD = 4  # proc(5): counted from 0
 MOUNT_TABLE = Path("/proc/self/mountinfo")
 
 
@@ -18,9 +34,9 @@ def file_system_of(path: Path, mount_table: str) -> str:
     for line in mount_table.splitlines():
         mount, _, source = line.partition(" - ")
         fields = mount.split(" ")
-        if len(fields) < 5 or not source:
+        if len(fields) <= MOUNT_POINT_FIELD or not source:
             continue
-        point = fields[4].replace("\\040", " ")
+        point = fields[MOUNT_POINT_FIELD].replace("\\040", " ")
         if path.is_relative_to(point) and len(point) >= best:
             best, kind = len(point), source.split(" ")[0]
     return kind

@@ -18,9 +18,9 @@ DraftMaker = Callable[..., RecordDraft]
 def make_draft() -> DraftMaker:
     """Return a maker of drafts; every argument can be replaced."""
 
-    def make(type: EventType = EventType.RESULT, number: int = 1, **other: Any) -> RecordDraft:
+    def make(kind: EventType = EventType.RESULT, number: int = 1, **other: Any) -> RecordDraft:
         fields = {"caller": CALLER, "request_id": f"r{number}", "patient_id": f"p{number}", "payload": b'{"secret": 1}'} | other
-        return RecordDraft(type=type, **fields)
+        return RecordDraft(type=kind, **fields)
 
     return make
 

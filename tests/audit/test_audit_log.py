@@ -9,7 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from gateway.audit import AuditLog, AuditLogError, EventType, KeyFileKms, LogReader, Receipt, RecordDraft, StoredRecord, init_keys, verify_log
+from gateway.audit import (
+    AuditLog,
+    AuditLogError,
+    EventType,
+    KeyFileKms,
+    LogReader,
+    Receipt,
+    RecordDraft,
+    StoredRecord,
+    init_keys,
+    verify_log,
+)
 from gateway.audit.log import QUEUE_WAITERS_MAX
 from gateway.errors import ErrorCode, Unavailable
 from gateway.store import Database, LogConnection, open_database
@@ -101,9 +112,8 @@ def test_the_drafts_of_one_call_stand_together(log: AuditLog, database: Path, ma
     """Many callers append pairs at once: no pair is torn apart, no index is missing, each caller gets its own receipts."""
 
     async def caller(name: int) -> list[tuple[Receipt, ...]]:
-        return [
-            await log.append([make_draft(kind, number=name * 1000 + turn) for kind in (EventType.ACCESS, EventType.RESULT)]) for turn in range(20)
-        ]
+        kinds = (EventType.ACCESS, EventType.RESULT)
+        return [await log.append([make_draft(kind, number=name * 1000 + turn) for kind in kinds]) for turn in range(20)]
 
     async def run() -> list[list[tuple[Receipt, ...]]]:
         return await asyncio.gather(*[caller(name) for name in range(32)])
@@ -185,7 +195,7 @@ def test_a_record_that_waited_too_long_in_the_queue_is_marked_in_the_same_commit
 
 
 @pytest.mark.parametrize("durable_first", [False, True], ids=["left before the commit", "left after the commit"])
-def test_a_client_that_left_is_marked(database: Path, kms: KeyFileKms, make_draft: DraftMaker, durable_first: bool) -> None:
+def test_a_client_that_left_is_marked(database: Path, kms: KeyFileKms, make_draft: DraftMaker, *, durable_first: bool) -> None:
     """A cancelled caller heard of nothing, whether the record was durable a moment before or became so after."""
     gate = Gate()
     log = open_slow(database, kms, gate)
@@ -235,9 +245,7 @@ def test_a_full_queue_refuses_at_once(database: Path, kms: KeyFileKms, make_draf
     assert types(database) == ["RESULT"] * (QUEUE_WAITERS_MAX + 1)
 
 
-def test_a_batch_that_cannot_be_sealed_does_not_take_others_along(
-    database: Path, kms: KeyFileKms, make_draft: DraftMaker
-) -> None:
+def test_a_batch_that_cannot_be_sealed_does_not_take_others_along(database: Path, kms: KeyFileKms, make_draft: DraftMaker) -> None:
     """A header that is too long fails its own caller only."""
     gate = Gate()
     log = open_slow(database, kms, gate)
@@ -247,7 +255,8 @@ def test_a_batch_that_cannot_be_sealed_does_not_take_others_along(
         gate.closed = True
         first = asyncio.create_task(log.append([make_draft(number=0)]))
         await gate.until_waiting()
-        others = [asyncio.create_task(log.append([make_draft(EventType.ACCESS, number=number, **fields)])) for number, fields in ((1, {}), (2, long), (3, {}))]
+        drafts = [make_draft(EventType.ACCESS, number=number, **fields) for number, fields in ((1, {}), (2, long), (3, {}))]
+        others = [asyncio.create_task(log.append([draft])) for draft in drafts]
         await asyncio.sleep(0.02)
         gate.closed = False
         await first
@@ -413,7 +422,7 @@ def test_a_database_that_was_replaced_under_the_running_log_is_noticed(
         assert reason
         with pytest.raises(Unavailable):
             await log.append([make_draft(number=4)])
-        log.close()
+        assert log.close(timeout_s=3)
 
     asyncio.run(run())
 

@@ -55,7 +55,7 @@ def test_a_record_without_an_actor_cannot_be_built() -> None:
 )
 def test_a_draft_refuses_what_no_header_may_hold(make_draft: Callable[..., RecordDraft], field: str, value: str) -> None:
     """The caller hears of it when it makes the draft, not when the record is written."""
-    with pytest.raises(ValueError, match="id|header field"):
+    with pytest.raises(ValueError, match=r"id|header field"):
         make_draft(**{field: value})
 
 

@@ -79,14 +79,20 @@ def test_a_file_that_others_can_read_or_anyone_can_write_is_refused(tmp_path: Pa
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{}", b"not json", b'{"v":2,"kek_id":"a","kek":"","signing_seed":""}', b'{"v":1,"kek_id":"a","kek":"AAAA","signing_seed":"AAAA"}'],
+    [
+        b"",
+        b"{}",
+        b"not json",
+        b'{"v":2,"kek_id":"a","kek":"","signing_seed":""}',
+        b'{"v":1,"kek_id":"a","kek":"AAAA","signing_seed":"AAAA"}',
+    ],
 )
 def test_a_malformed_file_is_refused(tmp_path: Path, content: bytes) -> None:
     """What is no key file is named as such, without its content."""
     path = tmp_path / "keys.json"
     path.write_bytes(content)
     path.chmod(0o400)
-    with pytest.raises(KeyFailure, match="malformed|newer"):
+    with pytest.raises(KeyFailure, match=r"malformed|newer"):
         KeyFileKms(path)
 
 

@@ -10,8 +10,7 @@ from gateway.audit.merkle import CompactRange, hash_leaf, hash_tree, join_tiles,
 
 # The reference inputs and roots of Certificate Transparency (google/certificate-transparency, cpp/merkletree/merkle_tree_test.cc).
 ENTRIES = tuple(
-    bytes.fromhex(text)
-    for text in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f")
+    bytes.fromhex(text) for text in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f")
 )
 ROOTS = (
     "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",

@@ -1,7 +1,7 @@
 """Kills a server under load, again and again, and checks what it had acknowledged.
 
-The client alone counts what was acknowledged: the `Audit-Receipt` headers of complete answers with status 200. After each kill the server is
-started again, the log is verified, and every receipt must name a RESULT record with that hash and that request id.
+The client alone counts what was acknowledged: the `Audit-Receipt` headers of complete answers with status 200. After each kill the
+server is started again, the log is verified, and every receipt must name a RESULT record with that hash and that request id.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -156,7 +156,7 @@ class _Load:
 
 
 @contextlib.asynccontextmanager
-async def _server(target: Target, report: CampaignReport):
+async def _server(target: Target, report: CampaignReport) -> AsyncIterator[tuple[subprocess.Popen[bytes], str]]:
     port = free_port()
     started = time.monotonic()
     environment = {**os.environ, **target.environment}
@@ -231,5 +231,6 @@ def _is_held(headers: Mapping[int, bytes], log_id: str, request_id: str, receipt
 
 
 def _open_ends(headers: Sequence[Mapping[str, object]]) -> int:
-    ended = {fields.get("caused_by") for fields in headers if fields["type"] in {"RESULT", "REFUSED", "REPLAYED", "NOT_DELIVERED", "ABANDONED"}}
+    ends = {"RESULT", "REFUSED", "REPLAYED", "NOT_DELIVERED", "ABANDONED"}
+    ended = {fields.get("caused_by") for fields in headers if fields["type"] in ends}
     return sum(fields["type"] == "ACCESS" and fields["rid"] not in ended for fields in headers)

@@ -71,7 +71,7 @@ def open_early(path: Path) -> Database:
 class App:
     """The ASGI application."""
 
-    def __init__(self, database: Path, keys: Path, early: bool) -> None:
+    def __init__(self, database: Path, keys: Path, *, early: bool) -> None:
         self._open = lambda: AuditLog.open(database, KeyFileKms(keys), open_store=open_early if early else open_database)
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--early-ack", action="store_true")
     options = parser.parse_args()
-    app = App(options.database, options.keys, options.early_ack)
+    app = App(options.database, options.keys, early=options.early_ack)
     uvicorn.run(app, host="127.0.0.1", port=options.port, log_level="error", access_log=False, loop="asyncio")
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def small_target(folder: Path, *extra: str) -> Target:
         name="small server",
         command=lambda port: python_command(*arguments, "--port", str(port)),
         database=database,
-        call=lambda number: Call(),
+        call=lambda _number: Call(),
         ready_path="/ready",
         environment={"PYTHONPATH": str(ROOT)},
     )
@@ -34,7 +35,7 @@ def small_target(folder: Path, *extra: str) -> Target:
 def seed() -> int:
     """Return a seed: from GATEWAY_SEED to repeat a run, else a new one; a failing test shows it."""
     value = int(os.environ.get("GATEWAY_SEED", random.randrange(2**32)))
-    print(f"seed {value}")
+    sys.stdout.write(f"seed {value}\n")
     return value
 
 
@@ -43,7 +44,7 @@ def test_no_acknowledged_answer_is_lost_when_the_server_is_killed(tmp_path: Path
     """Every answer that a client holds has its RESULT record after the kill, the log verifies, and open ends are marked."""
     report = asyncio.run(run_campaign(small_target(tmp_path), kill_count(), seed))
     with capsys.disabled():
-        print(f"\n{report.summary()}")
+        sys.stdout.write(f"\n{report.summary()}\n")
     assert report.lost == []
     assert report.broken == []
     assert report.kills == kill_count()

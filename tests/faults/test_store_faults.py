@@ -13,7 +13,10 @@ from gateway.identity import Caller, TenantId
 from gateway.store import Database, LogConnection, open_database
 
 CALLER = Caller(client_id="ehr", tenant=TenantId("ward"), user="dr-x")
-STEPS = ("begin", "move_head", "insert_records", "insert_payloads", "insert_tokens", "insert_nodes", "commit", "checkpoint_wal", "load_patient_key")
+STEPS = (
+    "begin", "move_head", "insert_records", "insert_payloads", "insert_tokens", "insert_nodes", "commit", "checkpoint_wal",
+    "load_patient_key",
+)  # fmt: skip
 
 
 class Fault:
@@ -123,7 +126,9 @@ CASES = [(step, nth, done_first) for step in STEPS for nth in (1, 2, 3, 5) for d
 
 
 @pytest.mark.parametrize(("step", "nth", "done_first"), CASES)
-def test_an_error_of_the_store_refuses_at_most_one_answer_and_the_log_goes_on(tmp_path: Path, step: str, nth: int, done_first: bool) -> None:
+def test_an_error_of_the_store_refuses_at_most_one_answer_and_the_log_goes_on(
+    tmp_path: Path, step: str, nth: int, *, done_first: bool
+) -> None:
     """One error at one step: at most one request is refused, later ones work without a restart, every answer has its record."""
     fault = Fault(step, nth, done_first=done_first)
     answers = asyncio.run(campaign(open_log(tmp_path, fault), fault))
