@@ -40,7 +40,8 @@ class RecordPart(msgspec.Struct, frozen=True, kw_only=True):
     """What one search (or one prefetch key, or a whole inline Bundle) brought.
 
     `resources` are the raw JSON bytes of single resources, as received; `full_urls`, where given, has one entry per resource
-    (empty = none). `state` holds for every group in `groups`; `why` says in our own words why a group is not complete (no PHI, no server text).
+    (empty = none). `state` holds for every group in `groups`; `why` says in our own words why a group is not complete (no PHI, no
+    server text).
     """
 
     groups: tuple[Group, ...]

@@ -82,12 +82,12 @@ class HapiServer:
     def request(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> tuple[int, object]:
         """Send one request and return status and decoded JSON (None when there is none)."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(  # noqa: S310 -- the base is our own loopback server
+        request = urllib.request.Request(
             f"{self.base_url}/{path}".rstrip("/"), data=data, method=method,
             headers={"Accept": "application/fhir+json", "Content-Type": "application/fhir+json", **(headers or {})},
         )
         try:
-            with urllib.request.urlopen(request, timeout=120) as answer:  # noqa: S310 -- as above
+            with urllib.request.urlopen(request, timeout=120) as answer:
                 status, text = answer.status, answer.read()
         except urllib.error.HTTPError as error:
             status, text = error.code, error.read()
