@@ -122,7 +122,7 @@ def test_no_tracked_file_names_a_machine_or_a_registry(tree):
         "proxy.golang" + ".org",
         "--index" + "-url",
     )
-    pattern = re.compile(rb"(?<![\w.])/(?:work|root|home)/\w|" + b"|".join(re.escape(host.encode()) for host in hosts))
+    pattern = re.compile(rb"(?<![\w.])/(?:(?:work|root)/\w|home/\w+/)|" + b"|".join(re.escape(host.encode()) for host in hosts))
     allowed = {"Makefile"}  # names the option that keeps index addresses out of the lock
     found = []
     for path in tracked(tree):
