@@ -18,7 +18,7 @@ from typing import Literal, TextIO
 
 import orjson
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics, generate_latest
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # unannotated upstream; drops one more series per child, which nobody reads
 REGISTRY = CollectorRegistry(auto_describe=True)
@@ -111,17 +111,14 @@ STATUSES = ("200", "400", "401", "403", "404", "405", "409", "412", "413", "415"
 VERDICTS = ("scored", "scored-degraded", "fallback", "indeterminate", "not-applicable")
 RUNGS = ("gpu", "cpu", "fallback-score", "none")
 GROUP_STATES = ("complete", "incomplete", "not-fetched", "not-allowed", "not-searched")
-RECORD_SOURCES = ("pull", "inline", "prefetch", "file")
 
 REQUESTS = ClosedCounter("gateway_requests", "Requests answered", {"operation": OPERATIONS, "status": STATUSES})
 REQUEST_SECONDS = ClosedHistogram("gateway_request_seconds", "Seconds from the request to its answer", {"operation": OPERATIONS})
-PULL_SECONDS = ClosedHistogram("gateway_pull_seconds", "Seconds until a record was there", {"source": RECORD_SOURCES})
-AUDIT_WAIT_SECONDS = ClosedHistogram("gateway_audit_wait_seconds", "Seconds until an audit record was durable", {})
-GROUPS = ClosedCounter("gateway_record_groups", "Groups of records by the state in which they arrived", {"state": GROUP_STATES})
+PULL_SECONDS = ClosedHistogram("gateway_pull_seconds", "Seconds of a pull whose Patient was had", {})
+AUDIT_WAIT_SECONDS = ClosedHistogram("gateway_audit_wait_seconds", "Seconds a request waited for its audit record, durable or given up", {})
+GROUPS = ClosedCounter("gateway_record_groups", "Groups of pulled records by the state in which they arrived", {"state": GROUP_STATES})
 ANSWERS = ClosedCounter("gateway_answers", "Answers by model, verdict and rung", {"model": (), "verdict": VERDICTS, "rung": RUNGS})
 LOG_REPAIRS = ClosedCounter("gateway_log_repairs", "Log lines from which something undeclared was taken out", {})
-AUDIT_RECORDS = Gauge("gateway_audit_index", "Index of the newest audit record", registry=REGISTRY)
-READY = Gauge("gateway_ready", "1 when the gateway can answer", registry=REGISTRY)
 
 
 def declare_models(names: Iterable[str]) -> None:

@@ -14,6 +14,7 @@ from gateway.record.bundle import read_bundle
 from gateway.record.strict_json import check_json
 from gateway.results.answer import AssessmentAnswer
 from gateway.results.bundle import render_bundle
+from gateway.telemetry import count_answer
 
 OPERATION = "assess-risk"
 
@@ -86,5 +87,7 @@ def render(answer: AssessmentAnswer) -> bytes:
 
 
 def answer_of(assessed: Assessed) -> Answer:
-    """Wrap an assessed body; every verdict is 200 (rules 6)."""
+    """Wrap an assessed body; every verdict is 200 (rules 6), and is counted with its rung."""
+    for found in assessed.answer.answers:
+        count_answer(found.manifest.name, found.verdict.value, found.rung.value)
     return Answer(status=200, body=assessed.body, headers={"audit-receipt": assessed.receipt})

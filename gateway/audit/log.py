@@ -23,6 +23,7 @@ from gateway.audit.waiter import Waiter, unavailable
 from gateway.audit.writer import Writer
 from gateway.clock import Clock, SystemClock
 from gateway.store import Database, LogConnection, LogHead, StoreError, open_database
+from gateway.telemetry import AUDIT_WAIT_SECONDS
 
 QUEUE_WAITERS_MAX = 1_024
 APPEND_TIMEOUT_S = 2.0  # rules: the wait for the audit is min(2 s, what is left of the deadline)
@@ -102,6 +103,7 @@ class AuditLog:
         loop = asyncio.get_running_loop()
         waiter = Waiter(drafts, loop)
         timer = loop.call_later(max(0.0, timeout_s), waiter.give_up)
+        started = loop.time()
         self._writer.queue.put(waiter)
         try:
             return await waiter.wait()
@@ -111,6 +113,7 @@ class AuditLog:
             raise
         finally:
             timer.cancel()
+            AUDIT_WAIT_SECONDS.observe(loop.time() - started)
 
     def healthy(self) -> tuple[bool, str]:
         """Tell whether records are accepted, and if not, why."""

@@ -30,6 +30,7 @@ from gateway.fhir.limits import FhirLimits, SourcePolicy
 from gateway.fhir.plan import FetchPlan, Search
 from gateway.fhir.quiet import silence_http_loggers
 from gateway.fhir.transport import open_http_client
+from gateway.telemetry import GROUPS, PULL_SECONDS
 
 # A search refused with one of these may be answered in another form: a parameter is not known, or the address is too long.
 _REFUSED_FORM = frozenset({400, 414, 422, 501})
@@ -102,6 +103,7 @@ class FhirClient:
         `fallback` holds, for groups whose search may be refused as such (400: the parameter is not known), the search to try instead.
         Raises BadRequest (malformed id), NotFound, NotAllowed, Upstream or UpstreamTimeout when the Patient cannot be had.
         """
+        started = self._clock.monotonic()
         pull = self._prepare(patient_id, plan, fallback, deadline, request_id)
         if not self._breaker.admit():
             raise Upstream(ErrorCode.PATIENT_NOT_FETCHED, "The FHIR server is not available.", detail="the circuit is open")
@@ -114,7 +116,11 @@ class FhirClient:
                     raise UpstreamTimeout(ErrorCode.PATIENT_TIMEOUT, "The FHIR server did not give the Patient in time.")
         finally:
             self._learn_capability()
-        return pull.record(self._base.url)
+        record = pull.record(self._base.url)
+        PULL_SECONDS.observe(self._clock.monotonic() - started)
+        for part in record.parts:
+            GROUPS.add(part.state.value)
+        return record
 
     async def fetch_capability(self, deadline: Deadline) -> Capability:
         """Return the server's CapabilityStatement, from memory while it is fresh. Raises Upstream or UpstreamTimeout."""

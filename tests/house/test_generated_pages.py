@@ -60,3 +60,25 @@ def test_codes_are_raised_with_the_status_the_page_promises(tree):
                     made.append((path, errors.ErrorCode[code.attr], ERROR_CLASSES[node.func.id]))
     assert len(made) > 20
     assert [(path, code.value, status) for path, code, status in made if status not in errors.CODES[code].statuses] == []
+
+
+def test_every_metric_is_fed(tree):
+    """No metric is declared that nothing counts: a series that stays at zero says something false."""
+    declared = {
+        target.id
+        for node in ast.parse(tree.text("gateway/telemetry.py")).body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Call)
+        and ast.unparse(node.value.func) in {"ClosedCounter", "ClosedHistogram"}
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    used = {
+        node.func.value.id
+        for _, module in tree.modules()
+        for node in ast.walk(module)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in {"add", "observe"}
+        if isinstance(node.func.value, ast.Name)
+    }
+    assert declared
+    assert declared - used == set()
