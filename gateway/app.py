@@ -31,7 +31,7 @@ from gateway.audit.log import AuditLog
 from gateway.clock import Clock, SystemClock
 from gateway.config import Settings
 from gateway.features.manifest import ModelManifest
-from gateway.features.plan import compile_plan
+from gateway.features.plan import compile_plan, concepts_read
 from gateway.fhir.client import FhirClient
 from gateway.fhir.limits import BatchMode, FhirLimits, SourcePolicy
 from gateway.inference import InferenceFailed, InProcessEngine
@@ -151,7 +151,8 @@ async def open_gateway(settings: Settings, clock: Clock | None = None) -> AsyncI
     source = make_source(settings, clock)
     try:
         gateway = Gateway(
-            terminology=terminology, releases=models, runtime=EngineRuntime(engine), audit=audit, clock=clock,
+            terminology=terminology, reading=terminology.narrowed_to(concepts_read(model.manifest for model in models.values())),
+            releases=models, runtime=EngineRuntime(engine), audit=audit, clock=clock,
             new_id=lambda: str(uuid.uuid4()), source=source, audit_wait_s_max=settings.audit.wait_s_max,
             observation_mode=settings.fhir.observation_search, site=settings.site,
         )

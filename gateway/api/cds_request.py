@@ -6,7 +6,7 @@ import msgspec
 
 from gateway.api.parameters import parse_patient_id
 from gateway.errors import BadRequest, ErrorCode, PreconditionFailed
-from gateway.fhir.bundle import Page, PageError, decode_page, decode_resource, says_empty_result, says_refused
+from gateway.fhir.bundle import Listing, PageError, decode_resource, list_resources, says_empty_result, says_refused
 from gateway.fhir.group import OBSERVATION_GROUPS, FetchedRecord, Group, GroupState, RecordPart
 
 # Prefetch keys of our services and the groups each fills (cds-hooks 2.4). `procedures` may be left out: it is topped up where possible.
@@ -113,24 +113,22 @@ def _part(groups: tuple[Group, ...], raw: bytes) -> RecordPart:
 
 
 def _bundle_part(groups: tuple[Group, ...], raw: bytes) -> RecordPart:
-    page = decode_page(raw, types=PREFETCH_BUNDLE_TYPES)
-    resources = tuple(held.body for held in page.resources)
-    if page.outcomes and says_refused(page.outcomes):
-        return RecordPart(groups=groups, state=GroupState.NOT_ALLOWED, resources=resources, why="prefetch: the server refused")
-    why = _why_incomplete(page)
-    return RecordPart(groups=groups, state=GroupState.INCOMPLETE if why else GroupState.COMPLETE, resources=resources, why=why)
+    listing = list_resources(raw, types=PREFETCH_BUNDLE_TYPES)
+    if listing.outcomes and says_refused(listing.outcomes):
+        return RecordPart(groups=groups, state=GroupState.NOT_ALLOWED, resources=listing.resources, why="prefetch: the server refused")
+    why = _why_incomplete(listing)
+    return RecordPart(groups=groups, state=GroupState.INCOMPLETE if why else GroupState.COMPLETE, resources=listing.resources, why=why)
 
 
-def _why_incomplete(page: Page) -> str:
+def _why_incomplete(listing: Listing) -> str:
     """Say why a prefetched Bundle is not everything (rules 3); empty when it is."""
-    if page.next_url:
+    if listing.next_url:
         return "prefetch: more pages exist"
-    if page.outcomes and not says_empty_result(page.outcomes):
+    if listing.outcomes and not says_empty_result(listing.outcomes):
         return "prefetch: the server reported a problem"
-    if page.unreadable:
+    if listing.unreadable:
         return "prefetch: an entry could not be read"
-    matches = sum(not held.included for held in page.resources)
-    return "prefetch: the total exceeds what arrived" if page.total is not None and page.total > matches else ""
+    return "prefetch: the total exceeds what arrived" if listing.total is not None and listing.total > listing.matches else ""
 
 
 def _check_patient(record: FetchedRecord) -> None:

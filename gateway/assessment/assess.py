@@ -6,7 +6,7 @@ before its RESULT is durable; nothing is read before its ACCESS is.
 
 import contextlib
 import datetime as dt
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import msgspec
 
@@ -16,6 +16,7 @@ from gateway.assessment.ports import AuditTrail, ModelRuntime, RecordSource, Rel
 from gateway.assessment.request import AssessmentRequest
 from gateway.clock import Clock
 from gateway.errors import BadRequest, ErrorCode, GatewayError, NotAllowed, PreconditionFailed
+from gateway.features.manifest import ModelManifest
 from gateway.features.plan import ObservationMode, compile_plan
 from gateway.fhir.group import FetchedRecord
 from gateway.fhir.plan import FetchPlan
@@ -31,9 +32,14 @@ Render = Callable[[AssessmentAnswer], bytes]
 
 
 class Gateway(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything an assessment needs, joined once in the composition root. `releases` are in dependency order."""
+    """Everything an assessment needs, joined once in the composition root.
+
+    `releases` are in dependency order. `reading` is the terminology narrowed to what they read: an Observation that no model asks for costs
+    next to nothing.
+    """
 
     terminology: Terminology
+    reading: Terminology
     releases: Mapping[str, ReleasedModel]
     runtime: ModelRuntime
     audit: AuditTrail
@@ -64,8 +70,8 @@ async def assess(request: AssessmentRequest, gateway: Gateway, render: Render) -
         releases = select_releases(request, gateway)
         if request.pulls:
             await entry.open()
-        fetched = await fetch_record(request, gateway, plan_for(request, gateway, releases))
-        record = hide_later(build_record(fetched, gateway.terminology), as_of)
+        fetched = await fetch_record(request, gateway, tuple(release.manifest for release in releases))
+        record = hide_later(build_record(fetched, gateway.reading), as_of)
         answers = compute_answers(
             record, releases, gateway.runtime, gateway.terminology, as_of=as_of, setting=request.setting, site=gateway.site
         )
@@ -116,24 +122,18 @@ def select_releases(request: AssessmentRequest, gateway: Gateway) -> tuple[Relea
     Raises:
         BadRequest: a model is not released here.
     """
+    if not request.models:
+        return tuple(gateway.releases.values())
     manifests = {name: release.manifest for name, release in gateway.releases.items()}
     try:
-        names = required_models(manifests, request.models or manifests)
+        names = required_models(manifests, request.models)
     except KeyError:
         raise BadRequest(ErrorCode.UNKNOWN_MODEL, "No such model is released here.", expression="model") from None
     return tuple(gateway.releases[name] for name in names)
 
 
-def plan_for(request: AssessmentRequest, gateway: Gateway, releases: tuple[ReleasedModel, ...]) -> FetchPlan:
-    """Return what is still to be fetched: the models' plan, less the groups that the caller handed over."""
-    plan = compile_plan(tuple(release.manifest for release in releases), gateway.terminology, gateway.observation_mode)
-    if request.pull is None:
-        return plan
-    return FetchPlan(searches=tuple(search for search in plan.searches if search.group in request.pull))
-
-
-async def fetch_record(request: AssessmentRequest, gateway: Gateway, plan: FetchPlan) -> FetchedRecord:
-    """Fetch what the caller did not hand over, and join it with what it did.
+async def fetch_record(request: AssessmentRequest, gateway: Gateway, manifests: Sequence[ModelManifest]) -> FetchedRecord:
+    """Fetch what the caller did not hand over, by the models' own plan, and join it with what it did.
 
     Raises:
         PreconditionFailed: something is to be fetched, and no FHIR server is configured.
@@ -144,7 +144,17 @@ async def fetch_record(request: AssessmentRequest, gateway: Gateway, plan: Fetch
         return request.given
     if gateway.source is None:
         raise PreconditionFailed(ErrorCode.NO_FHIR_SERVER, "No FHIR server is configured to fetch the record from.")
-    pulled = await gateway.source.fetch(request.patient_id, plan, request.deadline, request.request_id)
+    plan = plan_for(request, gateway, manifests, gateway.observation_mode)
+    otherwise = plan_for(request, gateway, manifests, "category")  # for a server that refuses to search by code
+    pulled = await gateway.source.fetch(request.patient_id, plan, request.deadline, request.request_id, fallback=otherwise)
     if request.given is None:
         return pulled
     return msgspec.structs.replace(pulled, parts=(*request.given.parts, *pulled.parts))
+
+
+def plan_for(request: AssessmentRequest, gateway: Gateway, manifests: Sequence[ModelManifest], mode: ObservationMode) -> FetchPlan:
+    """Return what is still to be fetched: the models' plan, less the groups that the caller handed over."""
+    plan = compile_plan(manifests, gateway.terminology, mode)
+    if request.pull is None:
+        return plan
+    return FetchPlan(searches=tuple(search for search in plan.searches if search.group in request.pull))

@@ -1,7 +1,7 @@
 """From a record to answers: pure, and the same for every edge, so that REST, CDS Hooks and the command line cannot disagree."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 from gateway.assessment.ladder import climb_down
 from gateway.assessment.ports import ModelRuntime, ReleasedModel
@@ -39,9 +39,14 @@ def required_models(manifests: Mapping[str, ModelManifest], wanted: Iterable[str
 
 
 def _upstream(manifest: ModelManifest) -> Iterable[str]:
+    return (model for model, _ in _outputs_read(manifest))
+
+
+def _outputs_read(manifest: ModelManifest) -> Iterable[tuple[str, str]]:
+    """Yield (model, output) of everything the model reads from others."""
     for spec in manifest.inputs:
         options = spec.feature.options if isinstance(spec.feature, FirstOf) else (spec.feature,)
-        yield from (option.model for option in options if isinstance(option, ModelOutput))
+        yield from ((option.model, option.output) for option in options if isinstance(option, ModelOutput))
 
 
 def compute_answers(  # noqa: PLR0913 - when, in which setting and for which site is told by name
@@ -57,6 +62,7 @@ def compute_answers(  # noqa: PLR0913 - when, in which setting and for which sit
     """Answer for every release, in the order given (upstream models first). The record is already hidden after `as_of`."""
     outputs: ModelOutputs = {}
     answers = []
+    read = {name for release in releases for name in _outputs_read(release.manifest)}
     for release in releases:
         manifest = release.manifest
         known_setting, source = care_setting(setting, record, as_of, manifest)
@@ -64,17 +70,18 @@ def compute_answers(  # noqa: PLR0913 - when, in which setting and for which sit
         inputs = extract_inputs(manifest, record, terminology, context, outputs)
         report = judge(manifest, inputs, record.patient, as_of, known_setting, source)
         answer = climb_down(release, report, runtime)
-        outputs.update(_as_inputs(answer))
+        outputs.update(_as_inputs(answer, read))
         answers.append(answer)
     return tuple(answers)
 
 
-def _as_inputs(answer: ModelAnswer) -> ModelOutputs:
-    """Return a model's outputs as other models read them: unrounded, with lineage, evidence and reasons."""
+def _as_inputs(answer: ModelAnswer, read: Set[tuple[str, str]]) -> ModelOutputs:
+    """Return those outputs that other models read, as they read them: unrounded, with lineage, evidence and reasons."""
     manifest = answer.manifest
     lineage = {"model": manifest.name, "version": manifest.version, "sha256": answer.release.graph_sha256}
     values = {prediction.output: prediction.value for prediction in answer.predictions}
     return {
         (manifest.name, output.name): output_as_input(manifest, answer.report, output.name, values.get(output.name), lineage)
         for output in manifest.outputs
+        if (manifest.name, output.name) in read
     }

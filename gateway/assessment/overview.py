@@ -25,7 +25,6 @@ from gateway.features.manifest import (
     Range,
     Setting,
 )
-from gateway.features.plan import compile_plan
 from gateway.features.value import InputValue
 from gateway.fhir.group import OBSERVATION_GROUPS, Group
 from gateway.quality.grading import grade_inputs
@@ -110,7 +109,7 @@ async def show_record(request: AssessmentRequest, gateway: Gateway) -> Overview:
     async with audited(request, gateway, as_of) as entry:
         if request.pulls:
             await entry.open()
-        fetched = await fetch_record(request, gateway, compile_plan((manifest,), gateway.terminology))
+        fetched = await fetch_record(request, gateway, (manifest,))
         record = hide_later(build_record(fetched, gateway.terminology), as_of)
         setting, _ = care_setting(request.setting, record, as_of, manifest)
         inputs = read_overview(record, gateway.terminology, manifest, as_of=as_of, setting=setting)

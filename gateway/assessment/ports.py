@@ -64,8 +64,12 @@ class RecordSource(Protocol):
         """Return the FHIR base against which references are absolute."""
         ...
 
-    async def fetch(self, patient_id: str, plan: FetchPlan, deadline: Deadline, request_id: str) -> FetchedRecord:
+    async def fetch(
+        self, patient_id: str, plan: FetchPlan, deadline: Deadline, request_id: str, *, fallback: FetchPlan | None = None
+    ) -> FetchedRecord:
         """Fetch the Patient and every search of the plan; a search that fails makes its group say so.
+
+        `fallback`: for groups whose search is refused as such, the search to try instead.
 
         Raises:
             gateway.errors.GatewayError: the Patient itself could not be had.

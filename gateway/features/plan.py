@@ -50,6 +50,11 @@ def compile_plan(manifests: Iterable[ModelManifest], terminology: Terminology, o
     return FetchPlan(searches=tuple(searches))
 
 
+def concepts_read(manifests: Iterable[ModelManifest]) -> frozenset[str]:
+    """Return the measured concepts that these models read."""
+    return frozenset(concept for manifest in manifests for feature in features_of(manifest) for concept in concepts_of(feature))
+
+
 def features_of(manifest: ModelManifest) -> Iterator[Feature]:
     """Yield every feature of a manifest: inputs, exclusions, inputs of fallbacks; the options of a choice one by one."""
     specs = [*manifest.inputs, *(spec for fallback in manifest.fallbacks for spec in fallback.features)]

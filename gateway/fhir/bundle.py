@@ -20,6 +20,10 @@ REFUSAL_CODES = frozenset({"forbidden", "login", "security", "suppressed"})
 HARMLESS_SEVERITIES = frozenset({"information", "warning"})
 
 
+_OUTCOME_NAME = b'"OperationOutcome"'
+_OUTCOME_START = b'{"resourceType":"OperationOutcome"'
+
+
 class PageProblem(enum.StrEnum):
     """Why a body is not a page, in our own words."""
 
@@ -67,6 +71,17 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     resources: tuple[HeldResource, ...] = ()
     next_url: str | None = None
     total: int | None = None
+    outcomes: tuple[Issue, ...] = ()
+    unreadable: int = 0
+
+
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """One Bundle whose resources somebody else reads: their bytes, and what says whether they are all there are."""
+
+    resources: tuple[bytes, ...] = ()
+    next_url: str | None = None
+    total: int | None = None
+    matches: int = 0
     outcomes: tuple[Issue, ...] = ()
     unreadable: int = 0
 
@@ -169,6 +184,31 @@ def decode_page(body: bytes | msgspec.Raw, types: frozenset[str] = SEARCH_TYPES)
     )
 
 
+def list_resources(body: bytes | msgspec.Raw, types: frozenset[str] = SEARCH_TYPES) -> Listing:
+    """Return the resources of a Bundle without looking into them: for a prefetch, which is read once and never merged with another page.
+
+    Raises PageError when it is not a Bundle of one of `types`.
+    """
+    bundle = _read_bundle(body, types)
+    resources: list[bytes] = []
+    issues: list[Issue] = []
+    unreadable = matches = 0
+    for entry in bundle.entry:
+        if entry is None or entry.resource is None:
+            unreadable += 1
+            continue
+        raw = bytes(entry.resource)
+        if raw.startswith(_OUTCOME_START) or (_OUTCOME_NAME in raw and _is_outcome(raw)):
+            issues.extend(decode_outcome(raw))
+        else:
+            resources.append(raw)
+            matches += entry.search is None or entry.search.mode != "include"
+    return Listing(
+        resources=tuple(resources), next_url=_next_url(bundle.link), total=bundle.total, matches=matches, outcomes=tuple(issues),
+        unreadable=unreadable,
+    )
+
+
 def decode_batch(body: bytes) -> tuple[BatchAnswer, ...]:
     """Return the entries of a batch response in order (FHIR R4 http.html#batch: the order of the request). Raises PageError."""
     bundle = _read_bundle(body, BATCH_TYPES)
@@ -238,6 +278,14 @@ def _problem_of(body: bytes) -> PageProblem:
     if head.resource_type == "OperationOutcome":
         return PageProblem.OUTCOME
     return PageProblem.NOT_A_BUNDLE
+
+
+def _is_outcome(raw: bytes) -> bool:
+    """Tell whether a resource that names OperationOutcome somewhere is one."""
+    try:
+        return _decode_bare_head(raw).resource_type == "OperationOutcome"
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return False
 
 
 def _hold(entry: _Entry) -> HeldResource | None:

@@ -16,6 +16,7 @@ import datetime as dt
 import re
 import uuid
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -34,9 +35,10 @@ from gateway.results.words import RUNGS, reasons_words, setting_words, value_wor
 SUMMARY_CHARS_MAX = 139
 EXTENSION_KEY = "example.clinical-inference-gateway.assessment"
 _SILENT = frozenset({ReasonCode.AGE_OUT_OF_RANGE, ReasonCode.CARE_SETTING, ReasonCode.DECEASED, ReasonCode.RECORD_REPLACED})
-# Everything GitHub-flavoured Markdown or HTML could read as markup.
-_MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:@<>&])")
-_HTML = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+# Everything GitHub-flavoured Markdown or HTML could read as markup; a line break in a record's text must not open a new block.
+_ESCAPES = str.maketrans({
+    **{mark: "\\" + mark for mark in "\\`*_{}[]()#+-.!|~$:@"}, "<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " ", "\r": " ",
+})
 
 
 class CardPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +57,13 @@ class CardPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 def escape_markdown(text: str) -> str:
     """Return a text that GitHub-flavoured Markdown shows letter by letter, HTML included."""
-    return _MARKUP.sub(lambda found: _HTML.get(found[1], "\\" + found[1]), text)
+    return text.translate(_ESCAPES)
+
+
+@lru_cache(maxsize=4096)
+def _escape_known(text: str) -> str:
+    """Escape a text of a manifest or of our own word list; never one of a record."""
+    return escape_markdown(text)
 
 
 def render_cards(answer: AssessmentAnswer, policy: CardPolicy) -> dict[str, object]:
@@ -146,12 +154,12 @@ def _shortened(text: str) -> str:
 
 def _detail(answer: AssessmentAnswer, found: ModelAnswer, policy: CardPolicy) -> Iterable[str]:
     manifest = found.manifest
-    yield f"**{escape_markdown(manifest.title)} {escape_markdown(manifest.version)}**: {escape_markdown(verdict_words(found))}"
+    yield f"**{_escape_known(manifest.title)} {_escape_known(manifest.version)}**: {escape_markdown(verdict_words(found))}"
     yield ""
     titles = {output.name: output.title for output in manifest.outputs}
     yield from (
-        f"- {escape_markdown(titles[prediction.output])}: **{percent(prediction.value):.1f} %**"
-        + (f" ({escape_markdown(prediction.band)})" if prediction.band else "")
+        f"- {_escape_known(titles[prediction.output])}: **{percent(prediction.value):.1f} %**"
+        + (f" ({_escape_known(prediction.band)})" if prediction.band else "")
         for prediction in found.predictions
     )
     for fallback in found.fallbacks:
@@ -163,12 +171,12 @@ def _detail(answer: AssessmentAnswer, found: ModelAnswer, policy: CardPolicy) ->
     yield escape_markdown(f"{RUNGS[found.rung]}; {setting_words(found.report)}")
     valid_until = answer.answered_at + dt.timedelta(minutes=policy.valid_minutes)
     yield escape_markdown(f"Generated {answer.answered_at.isoformat(timespec='seconds')}, valid until {valid_until.isoformat(timespec='seconds')}")
-    yield escape_markdown(manifest.citation)
+    yield _escape_known(manifest.citation)
 
 
 def _fallback_detail(fallback: FallbackAnswer) -> Iterable[str]:
     if fallback.value is not None and fallback.unit == "1":
-        yield f"- {escape_markdown(fallback.title)}: {escape_markdown(fallback.outcome_text)}: **{percent(fallback.value):.1f} %**"
+        yield f"- {_escape_known(fallback.title)}: {_escape_known(fallback.outcome_text)}: **{percent(fallback.value):.1f} %**"
     yield from (f"- {escape_markdown(note)}" for note in fallback.notes)
 
 
