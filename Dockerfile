@@ -21,6 +21,7 @@ ENV PATH=/opt/gateway/venv/bin:$PATH \
     PYTHONPATH=/opt/gateway/app \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    ORT_DISABLE_TELEMETRY=1 \
     GATEWAY__AUDIT__DATABASE=/var/lib/gateway/audit.db \
     GATEWAY__AUDIT__KEY_FILE=/run/gateway-keys/kek.json
 COPY --from=build /opt/gateway /opt/gateway

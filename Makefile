@@ -6,6 +6,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The runtime of the models reports to its maker unless told not to; the package itself tells it, too.
+export ORT_DISABLE_TELEMETRY := 1
 # `make test TESTS=tests/record` runs a part.
 TESTS ?= tests
 # Kills of one campaign, see tests/faults.

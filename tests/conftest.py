@@ -30,6 +30,7 @@ def servers_required() -> bool:
 def pytest_configure(config: pytest.Config) -> None:
     """Remove what the operator's environment would change, before anything is imported that reads it."""
     config.stash[_figures] = []
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # tests that load the models' runtime by itself must not report to its maker either
     for name in list(os.environ):
         if name.startswith("GATEWAY_") and name not in TEST_VARIABLES:
             del os.environ[name]

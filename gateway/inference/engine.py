@@ -5,12 +5,12 @@ one burns a core; the CPU named explicitly and the Python retry off, because onn
 from bytes that were hashed, never from a path, so that nothing outside them can be read.
 """
 
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
-import onnxruntime as ort  # type: ignore[import-untyped]  # the package ships no types
 
 from gateway.features.manifest import ModelManifest
 from gateway.inference.result import (
@@ -23,6 +23,13 @@ from gateway.inference.result import (
     checked_inputs,
     signature_of,
 )
+
+# ONNX Runtime's official Linux packages (since 1.29) send usage data, names and hashes of models among it, to their maker and keep a
+# device id on disk, unless this is set before the library is loaded (microsoft/onnxruntime, pull request 27379).
+# Nothing leaves a hospital unasked.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import onnxruntime as ort  # type: ignore[import-untyped]  # the package ships no types
 
 Row = tuple[Mapping[str, float], int | None]  # tensors by name, variant index
 RunRow = Callable[[Mapping[str, float], int | None], EngineResult]
