@@ -17,6 +17,7 @@ TEST_VARIABLES = {
     "GATEWAY_KILLS": "kills of a campaign: the number the test names",
     "GATEWAY_SEED": "seed of a campaign: the one the test names",
 }
+DATA_VARIABLES = ("GATEWAY_CLINICAL_DIR", "GATEWAY_PATIENTS_DIR")
 SERVER_FIXTURES = frozenset({"hapi"})  # whoever asks for one of these needs a real server
 
 _figures = pytest.StashKey[list[str]]()
@@ -49,6 +50,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     if report.skipped and servers_required() and item.get_closest_marker("needs_server") and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if any(name in reason for name in DATA_VARIABLES):
+            return report  # the server is there, the records to put into it are not
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid}: a real server is required here. {reason}"
     return report
