@@ -221,7 +221,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
                 flushing.cancel()
                 await asyncio.gather(flushing, return_exceptions=True)
 
-    app = FastAPI(title="Clinical inference gateway", version=__version__, lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Clinical inference gateway", version=__version__, lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     add_error_answers(app)
     return app
 

@@ -6,8 +6,10 @@
     ├── NotAllowed        403
     ├── NotFound          404
     ├── Conflict          409
+    ├── NotAcceptable     406        only JSON is spoken here
     ├── PreconditionFailed 412       CDS Hooks: needed data unavailable, identity of the patient disagrees
     ├── TooLarge          413
+    ├── UnsupportedMedia  415        the body is not declared as JSON
     ├── Upstream          502 / 504  the FHIR server did not give what was asked
     └── Unavailable       503        the audit record is not durable, or nothing can answer
 
@@ -48,6 +50,7 @@ class ErrorCode(enum.StrEnum):
     UNKNOWN_ROUTE = "unknown-route"
     METHOD_NOT_ALLOWED = "method-not-allowed"
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
+    NOT_ACCEPTABLE = "not-acceptable"
     BODY_TOO_LARGE = "body-too-large"
     BODY_TOO_DEEP = "body-too-deep"
     AUDIT_UNAVAILABLE = "audit-unavailable"
@@ -115,7 +118,10 @@ CODES: Mapping[ErrorCode, Meaning] = {
     ErrorCode.UNKNOWN_ROUTE: Meaning((404,), "There is nothing at this address.", "See `GET /fhir/metadata`."),
     ErrorCode.METHOD_NOT_ALLOWED: Meaning((405,), "The address does not answer this method.", "See `GET /fhir/metadata`."),
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: Meaning(
-        (400,), "The body is not declared as JSON.", "Send `application/fhir+json` or `application/json`."
+        (415,), "The body is not declared as JSON.", "Send `application/fhir+json` or `application/json`."
+    ),
+    ErrorCode.NOT_ACCEPTABLE: Meaning(
+        (406,), "The caller accepts no JSON, and nothing else is spoken here.", "Accept `application/fhir+json` or `application/json`."
     ),
     ErrorCode.BODY_TOO_LARGE: Meaning(
         (413,), "The body is larger than this server accepts.", "Send less, or let the gateway pull the record."
@@ -180,6 +186,13 @@ class NotFound(GatewayError):
     issue_type = "not-found"
 
 
+class NotAcceptable(GatewayError):
+    """The caller accepts none of the media types that are spoken here."""
+
+    http_status = 406
+    issue_type = "not-supported"
+
+
 class Conflict(GatewayError):
     """The same idempotency key was used with another request."""
 
@@ -199,6 +212,13 @@ class TooLarge(GatewayError):
 
     http_status = 413
     issue_type = "too-long"
+
+
+class UnsupportedMedia(GatewayError):
+    """The body is not declared as JSON."""
+
+    http_status = 415
+    issue_type = "not-supported"
 
 
 class Upstream(GatewayError):

@@ -37,6 +37,8 @@ class AssessRisk:
 
     async def _answer(self, exchange: Exchange, caller: Caller, path_patient: str | None) -> Answer:
         deadline = Deadline(self._gateway.clock, self._deadline_s)
+        if exchange.query:
+            raise BadRequest(ErrorCode.UNKNOWN_PARAMETER, "The operation takes its parameters from the body, not from the address.")
         body = await exchange.read_json_bytes()
         check_json(body)
         parameters = parse_parameters(body)
@@ -60,6 +62,7 @@ class AssessRisk:
             setting=parameters.setting,
             given=given,
             pull=frozenset() if given else None,
+            client_left=exchange.client_left,
         )
 
     def _inline(self, parameters: AssessParameters, patient_id: str | None) -> FetchedRecord | None:

@@ -65,7 +65,8 @@ class Audited:
                 answer = await self._answer(exchange)
             finally:
                 self._edge.in_flight -= 1
-            await send_answer(send, answer, exchange.request_id)
+            if answer.wanted:
+                await send_answer(send, answer, exchange.request_id)
             observe_request(self.operation, answer.status, time.perf_counter() - started)
 
     async def _answer(self, exchange: Exchange) -> Answer:
@@ -74,11 +75,12 @@ class Audited:
             self._admit()
             caller = self._edge.authenticator.authenticate(exchange)
             self._authorise(caller)
+            exchange.check_acceptable()
             return await self._handler(exchange, caller)
         except GatewayError as error:
             return await self._refuse(exchange, caller, error)
         except Exception as fault:  # noqa: BLE001 - the last net: anything unforeseen becomes a 500 without its text, and is recorded
-            _log.error("unforeseen", operation=self.operation, fault=type(fault).__name__)
+            _log.error("unforeseen", operation=self.operation, exc_info=fault)
             return await self._refuse(exchange, caller, GatewayError(ErrorCode.INTERNAL, "The gateway failed; nothing was answered."))
 
     def _admit(self) -> None:
@@ -92,7 +94,7 @@ class Audited:
             raise NotAllowed(ErrorCode.FORBIDDEN, "This caller may not do that.")
 
     async def _refuse(self, exchange: Exchange, caller: Caller | None, error: GatewayError) -> Answer:
-        _log.warning("refused", operation=self.operation, code=error.code.value, status=error.http_status, detail=error.detail)
+        _log.warning("refused", operation=self.operation, code=error.code.value, status=error.http_status, detail=error.detail, exc_info=error.__cause__)
         try:
             if not error.recorded:
                 await self._edge.refusals.refused(self.operation, caller, exchange.request_id, error)

@@ -87,10 +87,14 @@ class CdsHooks:
             deadline=deadline,
             given=prefetched.record,
             pull=self._to_pull(request, prefetched),
+            client_left=exchange.client_left,
+            prefetched=True,
         )
 
     def _to_pull(self, request: CdsRequest, prefetched: Prefetched) -> frozenset[Group]:
         """Return the groups to top up: those of absent keys, where the named server is ours (a URL is a selector, never a target).
+
+        An optional key alone is not worth a pull; where something else is pulled, it comes along.
 
         Raises:
             PreconditionFailed: a required key is absent and there is no usable server to read it from.

@@ -8,7 +8,7 @@ from typing import cast
 import msgspec
 from starlette.types import Message, Receive, Scope, Send
 
-from gateway.errors import BadRequest, ErrorCode, TooLarge
+from gateway.errors import BadRequest, ErrorCode, NotAcceptable, TooLarge, UnsupportedMedia
 from gateway.identity import RequestId
 
 FHIR_JSON = "application/fhir+json; charset=utf-8"
@@ -18,6 +18,7 @@ TEXT = "text/plain; charset=utf-8"
 # RFC 9110 lets a request id be anything; ours must be safe to log and to pass on.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _JSON_TYPES = (b"application/fhir+json", b"application/json", b"text/json")
+_ACCEPTABLE = (*_JSON_TYPES, b"application/*", b"*/*")
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +28,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     media_type: str = FHIR_JSON
     headers: Mapping[str, str] = {}
+    wanted: bool = True  # False: the client has left, and the answer is not sent
 
 
 class Exchange:
@@ -37,7 +39,7 @@ class Exchange:
         self._body_bytes_max = body_bytes_max
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.path_parameters: Mapping[str, str] = scope.get("path_params", {})
-        self.method: str = scope["method"]
+        self.query: bytes = scope.get("query_string", b"")
         self.client_host: str = (scope.get("client") or ("", 0))[0]
         self.request_id = RequestId(self._request_id())
 
@@ -45,16 +47,27 @@ class Exchange:
         given = self.headers.get(b"x-request-id", b"").decode("latin-1")
         return given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
 
+    def check_acceptable(self) -> None:
+        """Refuse a caller that accepts no JSON. Weights are not weighed: there is one form to choose from.
+
+        Raises:
+            NotAcceptable: the Accept header names other media types only.
+        """
+        accept = self.headers.get(b"accept", b"*/*").lower()
+        if accept.strip() and not any(kind in accept for kind in _ACCEPTABLE):
+            raise NotAcceptable(ErrorCode.NOT_ACCEPTABLE, "Only JSON is spoken here: accept application/fhir+json or application/json.")
+
     async def read_json_bytes(self) -> bytes:
         """Return the body, counted as it arrives.
 
         Raises:
             TooLarge: more than `body_bytes_max` bytes came or were announced.
-            BadRequest: the media type is not JSON, or the client left.
+            UnsupportedMedia: the media type is not JSON.
+            BadRequest: the client left.
         """
         media_type = self.headers.get(b"content-type", b"").split(b";", 1)[0].strip().lower()
         if media_type not in _JSON_TYPES:
-            raise BadRequest(ErrorCode.UNSUPPORTED_MEDIA_TYPE, "The body must be application/fhir+json or application/json.")
+            raise UnsupportedMedia(ErrorCode.UNSUPPORTED_MEDIA_TYPE, "The body must be application/fhir+json or application/json.")
         announced = self.headers.get(b"content-length", b"")
         if announced.isdigit() and int(announced) > self._body_bytes_max:
             raise TooLarge(ErrorCode.BODY_TOO_LARGE, "The body is larger than this server accepts.")
@@ -99,9 +112,9 @@ class Exchange:
         return False
 
 
-async def send_answer(send: Send, answer: Answer, request_id: str) -> None:
-    """Send one whole answer."""
-    headers = [
+def header_fields(answer: Answer, request_id: str) -> list[tuple[bytes, bytes]]:
+    """Return the headers that every answer has, and its own."""
+    return [
         (b"content-type", answer.media_type.encode()),
         (b"content-length", str(len(answer.body)).encode()),
         (b"cache-control", b"no-store"),
@@ -109,5 +122,9 @@ async def send_answer(send: Send, answer: Answer, request_id: str) -> None:
         (b"x-request-id", request_id.encode()),
         *((name.encode(), value.encode()) for name, value in answer.headers.items()),
     ]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+
+
+async def send_answer(send: Send, answer: Answer, request_id: str) -> None:
+    """Send one whole answer."""
+    await send({"type": "http.response.start", "status": answer.status, "headers": header_fields(answer, request_id)})
     await send({"type": "http.response.body", "body": answer.body})

@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from gateway.api.exchange import JSON, TEXT, Answer, Exchange, send_answer
+from gateway.api.exchange import FHIR_JSON, JSON, TEXT, Answer, Exchange, send_answer
+from gateway.errors import NotAcceptable
+from gateway.results.outcome import operation_outcome
 
 Check = Callable[[], tuple[bool, str]]
 
@@ -19,7 +21,13 @@ class Open:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer at once."""
         exchange = Exchange(scope, receive, body_bytes_max=0)
-        await send_answer(send, self._answer(), exchange.request_id)
+        answer = self._answer()
+        try:
+            if answer.media_type != TEXT:
+                exchange.check_acceptable()
+        except NotAcceptable as error:
+            answer = Answer(status=error.http_status, body=orjson.dumps(operation_outcome(error)), media_type=FHIR_JSON)
+        await send_answer(send, answer, exchange.request_id)
 
 
 def live() -> Answer:

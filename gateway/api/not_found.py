@@ -6,7 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api.exchange import FHIR_JSON
+from gateway.api.exchange import Answer, Exchange, header_fields
 from gateway.errors import ErrorCode, GatewayError, NotFound
 from gateway.results.outcome import operation_outcome
 
@@ -19,13 +19,22 @@ class _MethodNotAllowed(GatewayError):
 def add_error_answers(app: FastAPI) -> None:
     """Turn the framework's HTTP errors into OperationOutcomes."""
 
-    async def answer(_request: Request, raised: Exception) -> Response:
-        status = raised.status_code if isinstance(raised, HTTPException) else 500
-        error = _error(status)
-        return Response(orjson.dumps(operation_outcome(error)), status_code=error.http_status, media_type=FHIR_JSON)
+    async def answer(request: Request, raised: Exception) -> Response:
+        error = _error(raised.status_code if isinstance(raised, HTTPException) else 500)
+        told = Answer(status=error.http_status, body=orjson.dumps(operation_outcome(error)), headers=_allowed(raised))
+        exchange = Exchange(request.scope, request.receive, body_bytes_max=0)
+        response = Response(told.body, status_code=told.status)
+        response.raw_headers = header_fields(told, exchange.request_id)
+        return response
 
     app.add_exception_handler(HTTPException, answer)
     app.add_exception_handler(Exception, answer)
+
+
+def _allowed(raised: Exception) -> dict[str, str]:
+    """Return the Allow header that a 405 must have (RFC 9110 15.5.6)."""
+    given = raised.headers if isinstance(raised, HTTPException) and raised.headers else {}
+    return {"allow": given["Allow"]} if "Allow" in given else {}
 
 
 def _error(status: int) -> GatewayError:

@@ -7,11 +7,14 @@ from typing import get_args
 
 import msgspec
 
+from gateway.api.envelope import reject_repeated_keys
 from gateway.errors import BadRequest, ErrorCode
 from gateway.features.manifest import Setting
 
 # FHIR R4 datatype `id` (2.24.0.1): up to 64 of these characters.
 _FHIR_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+# FHIR R4 datatypes `date` and `dateTime`, whole days and zoned seconds only; years in which a patient can have lived, and no arithmetic overflows.
+_AS_OF = re.compile(r"(19|2\d)\d\d-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d))?", re.ASCII)
 _MODEL_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _NAMES = frozenset({"model", "asOf", "setting", "patient", "record", "recordComplete"})
 
@@ -56,7 +59,7 @@ def parse_parameters(body: bytes) -> AssessParameters:
     """Parse the body of `$assess-risk`; an empty body means no parameters.
 
     Raises:
-        BadRequest: not a Parameters resource, an unknown or repeated parameter, or a value of the wrong kind.
+        BadRequest: not a Parameters resource, an unknown or repeated parameter, a repeated key, or a value of the wrong kind.
     """
     if not body.strip():
         return AssessParameters()
@@ -68,6 +71,7 @@ def parse_parameters(body: bytes) -> AssessParameters:
         raise BadRequest(ErrorCode.MALFORMED_JSON, "The body is not valid JSON.") from None
     if parsed.resource_type != "Parameters":
         raise _malformed("The body must be a Parameters resource.", "Parameters")
+    reject_repeated_keys(body, (bytes(parameter.resource) for parameter in parsed.parameter if parameter.resource))
     return _collect(parsed.parameter)
 
 
@@ -117,15 +121,19 @@ def parse_as_of(text: str) -> dt.datetime:
     Raises:
         BadRequest: neither of the two.
     """
+    if not _AS_OF.fullmatch(text):
+        raise _bad_as_of()
     try:
         parsed = dt.datetime.fromisoformat(text)
     except ValueError:
-        raise BadRequest(ErrorCode.INVALID_AS_OF, "asOf must be a date, or a dateTime with a time zone.", expression="asOf") from None
-    if len(text) == len("YYYY-MM-DD"):
-        return parsed.replace(hour=23, minute=59, second=59, tzinfo=dt.UTC)
+        raise _bad_as_of() from None
     if parsed.tzinfo is None:
-        raise BadRequest(ErrorCode.INVALID_AS_OF, "asOf must be a date, or a dateTime with a time zone.", expression="asOf")
+        return parsed.replace(hour=23, minute=59, second=59, tzinfo=dt.UTC)
     return parsed
+
+
+def _bad_as_of() -> BadRequest:
+    return BadRequest(ErrorCode.INVALID_AS_OF, "asOf must be a date, or a dateTime with a time zone.", expression="asOf")
 
 
 def _setting(single: Mapping[str, _Parameter]) -> Setting | None:

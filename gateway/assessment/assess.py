@@ -15,13 +15,15 @@ from gateway.assessment.compute import compute_answers, required_models
 from gateway.assessment.ports import AuditTrail, ModelRuntime, RecordSource, ReleasedModel
 from gateway.assessment.request import AssessmentRequest
 from gateway.clock import Clock
-from gateway.errors import BadRequest, ErrorCode, GatewayError, NotAllowed, PreconditionFailed
+from gateway.errors import BadRequest, ErrorCode, GatewayError, NotAllowed, NotFound, PreconditionFailed, Upstream
 from gateway.features.manifest import ModelManifest
 from gateway.features.plan import ObservationMode, compile_plan
-from gateway.fhir.group import FetchedRecord
+from gateway.fhir.group import FetchedRecord, Group, GroupState, RecordPart
 from gateway.fhir.plan import FetchPlan
 from gateway.identity import Permission
 from gateway.record import build_record, hide_later
+from gateway.record.drop import DropReason
+from gateway.record.values import PatientRecord
 from gateway.results.answer import AssessmentAnswer
 from gateway.terminology import Terminology
 
@@ -52,11 +54,15 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Assessed(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer as rendered for the caller, and the receipt of its RESULT record."""
+    """The answer as rendered for the caller, and the receipt of its RESULT record.
+
+    `wanted` is False when the client has left: NOT_DELIVERED is on record, and the answer is not sent.
+    """
 
     answer: AssessmentAnswer
     body: bytes
     receipt: str
+    wanted: bool = True
 
 
 async def assess(request: AssessmentRequest, gateway: Gateway, render: Render) -> Assessed:
@@ -72,6 +78,7 @@ async def assess(request: AssessmentRequest, gateway: Gateway, render: Render) -
             await entry.open()
         fetched = await fetch_record(request, gateway, tuple(release.manifest for release in releases))
         record = hide_later(build_record(fetched, gateway.reading), as_of)
+        check_one_patient(request, record)
         answers = compute_answers(
             record, releases, gateway.runtime, gateway.terminology, as_of=as_of, setting=request.setting, site=gateway.site
         )
@@ -88,7 +95,10 @@ async def assess(request: AssessmentRequest, gateway: Gateway, render: Render) -
         )
         body = render(answer)
         receipt = await entry.close(answer, body)
-    return Assessed(answer=answer, body=body, receipt=receipt)
+    wanted = not request.client_left()
+    if not wanted:
+        await entry.not_delivered()
+    return Assessed(answer=answer, body=body, receipt=receipt, wanted=wanted)
 
 
 @contextlib.asynccontextmanager
@@ -101,6 +111,10 @@ async def audited(request: AssessmentRequest, gateway: Gateway, as_of: dt.dateti
         if error.code is not ErrorCode.AUDIT_UNAVAILABLE:
             await entry.refuse(error)
         raise
+    except Exception as fault:  # a bug of ours: an ACCESS without an end would look like a crash of the process, so it is written down
+        failed = GatewayError(ErrorCode.INTERNAL, "The gateway failed; nothing was answered.", detail=type(fault).__name__)
+        await entry.refuse(failed)
+        raise failed from fault
 
 
 def resolve_as_of(request: AssessmentRequest, now: dt.datetime) -> tuple[dt.datetime, bool]:
@@ -146,10 +160,41 @@ async def fetch_record(request: AssessmentRequest, gateway: Gateway, manifests: 
         raise PreconditionFailed(ErrorCode.NO_FHIR_SERVER, "No FHIR server is configured to fetch the record from.")
     plan = plan_for(request, gateway, manifests, gateway.observation_mode)
     otherwise = plan_for(request, gateway, manifests, "category")  # for a server that refuses to search by code
-    pulled = await gateway.source.fetch(request.patient_id, plan, request.deadline, request.request_id, fallback=otherwise)
+    try:
+        pulled = await gateway.source.fetch(request.patient_id, plan, request.deadline, request.request_id, fallback=otherwise)
+    except (NotFound, NotAllowed, Upstream) as error:
+        pulled = without_pull(request, plan, error)
     if request.given is None:
         return pulled
     return msgspec.structs.replace(pulled, parts=(*request.given.parts, *pulled.parts))
+
+
+def without_pull(request: AssessmentRequest, plan: FetchPlan, error: GatewayError) -> FetchedRecord:
+    """Return what a pull that failed leaves behind: where the caller brought the Patient, an assessment that says what is not there.
+
+    Raises:
+        GatewayError: the Patient is not there either; as it is, or a failed precondition where the caller was asked to bring it (rules 6).
+    """
+    if request.given is not None and any(Group.PATIENT in part.groups and part.resources for part in request.given.parts):
+        groups = tuple(search.group for search in plan.searches)
+        part = RecordPart(groups=groups, state=GroupState.NOT_FETCHED, why=error.code.value)
+        return FetchedRecord(patient_id=request.patient_id, parts=(part,))
+    if not request.prefetched:
+        raise error
+    raise PreconditionFailed(
+        ErrorCode.PREFETCH_MISSING, "Needed data was not prefetched and could not be fetched: patient.", detail=error.code.value,
+        expression="prefetch.patient",
+    ) from error
+
+
+def check_one_patient(request: AssessmentRequest, record: PatientRecord) -> None:
+    """Refuse a prefetch that holds another patient's data: its parts disagree on whom the answer is about (rules 6).
+
+    Raises:
+        PreconditionFailed: a resource has another subject.
+    """
+    if request.prefetched and any(dropped.reason == DropReason.OTHER_PATIENT for dropped in record.dropped):
+        raise PreconditionFailed(ErrorCode.PATIENT_MISMATCH, "The prefetch holds data of another patient.", expression="prefetch")
 
 
 def plan_for(request: AssessmentRequest, gateway: Gateway, manifests: Sequence[ModelManifest], mode: ObservationMode) -> FetchPlan:

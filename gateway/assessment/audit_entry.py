@@ -57,6 +57,7 @@ class AuditEntry:
         self._trail = trail
         self._wait_s_max = wait_s_max
         self._opened = False
+        self._result_rid: str | None = None
         self._asked = _Asked(
             operation=request.operation, patient=request.patient_id, user=request.caller.user, models=request.models, as_of=as_of,
             setting=request.setting, pulled=request.pulls,
@@ -80,7 +81,20 @@ class AuditEntry:
         result = self._result(answer, body)
         drafts = (result,) if self._opened else (self._access(), result)
         receipts = await self._trail.append(drafts, self._wait_s())
+        self._result_rid = receipts[-1].rid
         return str(receipts[-1])
+
+    async def not_delivered(self) -> None:
+        """Record that the answer of the RESULT is not sent, because whoever asked has left (rules 7).
+
+        Raises:
+            gateway.errors.Unavailable: not durable within the time.
+        """
+        undelivered = RecordDraft(
+            type=EventType.NOT_DELIVERED, outcome=Outcome.MINOR_FAILURE, caller=self._request.caller, request_id=self._request.request_id,
+            patient_id=self._request.patient_id, caused_by=self._result_rid,
+        )
+        await self._trail.append((undelivered,), self._wait_s_max)
 
     async def close_shown(self, inputs: Mapping[str, InputValue]) -> str:
         """Make RESULT durable for a record that was read and shown without running a model; return its receipt.
