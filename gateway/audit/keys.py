@@ -74,7 +74,8 @@ class Keyring:
         self._index = index
         self._index_version = max(index)
         self._actor_version = max(actor)
-        self._actor = actor
+        self._actor_mac = hmac.new(actor[self._actor_version], digestmod="sha256")
+        self._index_macs = {version: hmac.new(key, digestmod="sha256") for version, key in index.items()}
         self._patients = _Cache(PATIENT_KEYS_CACHED_MAX)
         self._periods = _Cache(PERIOD_KEYS_CACHED_MAX)
 
@@ -170,7 +171,7 @@ class Keyring:
 
     def actor_token(self, tenant: str, user: str) -> str:
         """Return what stands for a user in the clear header: `<version>.<HMAC>`."""
-        digest = hmac.digest(self._actor[self._actor_version], f"user|{tenant}|{user}".encode(), "sha256")
+        digest = _keyed(self._actor_mac, f"user|{tenant}|{user}".encode())
         return f"{self._actor_version}.{digest[:TOKEN_BYTES].hex()}"
 
     def search_token(self, patient: tuple[str, str], month: str) -> bytes:
@@ -184,12 +185,19 @@ class Keyring:
     def _tokens(self, patient: tuple[str, str], month: str, versions: tuple[int, ...]) -> list[bytes]:
         system, identifier = patient
         text = f"pat|{system}|{identifier}|{month}".encode()
-        return [hmac.digest(self._index[version], text, "sha256")[:TOKEN_BYTES] for version in versions]
+        return [_keyed(self._index_macs[version], text)[:TOKEN_BYTES] for version in versions]
 
     def _lookup(self, tenant: str, patient: tuple[str, str] | None) -> bytes:
         system, identifier = patient or ("", "")
         text = msgspec.json.encode(["key", tenant, system, identifier])
-        return hmac.digest(self._index[self._index_version], text, "sha256")[:TOKEN_BYTES]
+        return _keyed(self._index_macs[self._index_version], text)[:TOKEN_BYTES]
+
+
+def _keyed(mac: hmac.HMAC, text: bytes) -> bytes:
+    """Return the HMAC of a short text. Copying a keyed state never hands the interpreter lock away, as `hmac.digest` does."""
+    own = mac.copy()
+    own.update(text)
+    return own.digest()
 
 
 def create_keys(connection: LogConnection, kms: Kms, at: dt.datetime) -> None:

@@ -180,19 +180,43 @@ def encode_header(fields: Mapping[str, str | int]) -> bytes:
     return header
 
 
+class Entropy:
+    """Random bytes of the operating system, drawn in blocks: each draw hands the interpreter lock away, and a busy loop gives it back late."""
+
+    BLOCK_BYTES = 4096
+
+    def __init__(self) -> None:
+        self._block = b""
+        self._used = 0
+
+    def take(self, count: int) -> bytes:
+        """Return `count` bytes that were never returned before; not for keys, which are drawn one by one."""
+        if self._used + count > len(self._block):
+            self._block, self._used = secrets.token_bytes(max(count, self.BLOCK_BYTES)), 0
+        taken = self._block[self._used : self._used + count]
+        self._used += count
+        return taken
+
+    def bits(self, count: int) -> int:
+        """Return a number of `count` random bits."""
+        whole = -(-count // 8)
+        return int.from_bytes(self.take(whole), "big") >> (whole * 8 - count)
+
+
 class RidMaker:
     """Makes UUIDs of version 7 (RFC 9562 sections 5.7 and 6.2, method 2): within one maker each is greater than the one before."""
 
-    def __init__(self) -> None:
+    def __init__(self, entropy: Entropy | None = None) -> None:
         self._last = 0
+        self._entropy = entropy or Entropy()
 
     def make(self, at: dt.datetime) -> str:
         """Return the next id: milliseconds of `at`, then 74 bits that start at random and grow by random steps within a millisecond.
 
         Where the clock stood still or ran backwards the last instant is kept.
         """
-        fresh = int(at.timestamp() * 1000) << 74 | secrets.randbits(74) >> 1
-        self._last = fresh if fresh >> 74 > self._last >> 74 else self._last + 1 + secrets.randbits(32)
+        fresh = int(at.timestamp() * 1000) << 74 | self._entropy.bits(73)
+        self._last = fresh if fresh >> 74 > self._last >> 74 else self._last + 1 + self._entropy.bits(32)
         millis, noise = self._last >> 74 & (2**48 - 1), self._last & (2**74 - 1)
         value = millis << 80 | 0x7 << 76 | noise >> 62 << 64 | 0b10 << 62 | noise & (2**62 - 1)
         text = f"{value:032x}"

@@ -3,7 +3,6 @@
 import datetime as dt
 import hashlib
 import hmac
-import secrets
 from collections.abc import Mapping
 from typing import Self
 
@@ -17,7 +16,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from gateway.audit.keys import HeldKey, Keyring
 from gateway.audit.kms import KEY_BYTES, NONCE_BYTES, KeyFailure
 from gateway.audit.merkle import hash_leaf
-from gateway.audit.record import ALGORITHM, FORMAT_VERSION, EventType, Outcome, RecordDraft, encode_header
+from gateway.audit.record import ALGORITHM, FORMAT_VERSION, Entropy, EventType, Outcome, RecordDraft, encode_header
 from gateway.clock import Clock
 from gateway.store import LogConnection
 
@@ -69,6 +68,7 @@ class Sealer:
         self.keyring = keyring
         self.origin = origin
         self.connection = connection
+        self._nonces = Entropy()  # every record has a key of its own, so no nonce is ever used twice under one key
 
     def seal(self, draft: RecordDraft, rid: str, caused_by: str | None, instant: Instant) -> SealedRecord:
         """Encrypt the payload and write the header. New keys are stored within the connection's open transaction.
@@ -89,7 +89,7 @@ class Sealer:
         if draft.caller.user:
             fields["user_token"] = self.keyring.actor_token(tenant, draft.caller.user)
         token = self.keyring.search_token(patient, instant.month) if patient else None
-        sealed = seal_fields(fields, draft.payload_bytes(), keys, self.origin, instant)
+        sealed = seal_fields(fields, draft.payload_bytes(), keys, self.origin, instant, self._nonces.take(NONCE_BYTES))
         return sealed if token is None else msgspec.structs.replace(sealed, tokens=(token,))
 
     def seal_abandoned(self, access: Mapping[str, str | int], rid: str, tokens: tuple[bytes, ...], instant: Instant) -> SealedRecord:
@@ -103,18 +103,19 @@ class Sealer:
         period_key = self.keyring.period_key(self.connection, str(access["tenant"]), instant.at)
         fields = {name: access[name] for name in INHERITED_FIELDS if name in access}
         fields.update(type=EventType.ABANDONED.value, outcome=Outcome.SERIOUS_FAILURE.value, rid=rid, caused_by=access["rid"])
-        sealed = seal_fields(fields, b"{}", (patient_key, period_key), self.origin, instant)
+        sealed = seal_fields(fields, b"{}", (patient_key, period_key), self.origin, instant, self._nonces.take(NONCE_BYTES))
         return msgspec.structs.replace(sealed, tokens=tokens)
 
 
-def seal_fields(
+def seal_fields(  # noqa: PLR0913 - what a record is sealed with, each named
     fields: dict[str, str | int],
     payload: bytes,
     keys: tuple[HeldKey, HeldKey],
     origin: Origin,
     instant: Instant,
+    nonce: bytes,
 ) -> SealedRecord:
-    """Seal a payload under a header of which `fields` are already decided.
+    """Seal a payload under a header of which `fields` are already decided; `nonce` is random, 96 bits, used once.
 
     Raises:
         ValueError: the header is too large.
@@ -122,7 +123,6 @@ def seal_fields(
     patient_key, period_key = keys
     rid = str(fields["rid"])
     key, commitment = derive_record_key(patient_key.key, period_key.key, rid)
-    nonce = secrets.token_bytes(NONCE_BYTES)
     fields.update(
         v=FORMAT_VERSION,
         log_id=origin.log_id,

@@ -48,6 +48,7 @@ class RecordPart(msgspec.Struct, frozen=True, kw_only=True):
     state: GroupState
     resources: tuple[bytes, ...] = ()
     full_urls: tuple[str, ...] = ()
+    decoded: tuple[msgspec.Struct, ...] = ()
     why: str = ""
 
 

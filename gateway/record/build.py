@@ -11,7 +11,7 @@ from gateway.fhir.group import FetchedRecord, Group, GroupState, RecordPart
 from gateway.record.decode import decode_resource, resource_type
 from gateway.record.drop import DropReason
 from gateway.record.fhir_time import parse_time
-from gateway.record.measurement import read_observation
+from gateway.record.measurement import is_read, read_observation
 from gateway.record.order import read_order, unreadable_order
 from gateway.record.patient import read_patient, unknown_patient, with_unreadable_extension
 from gateway.record.problem import read_condition, read_procedure, unreadable_problem
@@ -101,16 +101,29 @@ def _receive(reading: Reading, parts: Iterable[RecordPart]) -> Iterable[_Receive
     """Decode every resource that is read, each type and id once."""
     by_id: dict[tuple[str, str], _Received] = {}
     for part in parts:
+        for resource in part.decoded:
+            if not isinstance(resource, Observation) or is_read(reading, resource):
+                _keep(reading, by_id, _received_decoded(resource))
         urls = part.full_urls or ("",) * len(part.resources)
         for raw, full_url in zip(part.resources, urls, strict=True):
             received = _receive_one(reading, raw, full_url)
-            if received is None:
-                continue
-            key = (received.type, received.id if received.id != UNKNOWN_ID else raw.hex())
-            known = by_id.setdefault(key, received)
-            if known is not received and known.raw != raw:
-                by_id[key] = _newer_copy(reading, known, received)
+            if received is not None:
+                _keep(reading, by_id, received)
     return by_id.values()
+
+
+def _keep(reading: Reading, by_id: dict[tuple[str, str], _Received], received: _Received) -> None:
+    key = (received.type, received.id if received.id != UNKNOWN_ID else received.raw.hex())
+    known = by_id.setdefault(key, received)
+    if known is not received and (known.raw != received.raw or known.resource != received.resource):
+        by_id[key] = _newer_copy(reading, known, received)
+
+
+def _received_decoded(resource: msgspec.Struct) -> _Received:
+    """Take a resource that `gateway.record.alike` decoded: it has an id and a version, so its bytes are needed no more."""
+    if not isinstance(resource, Resource) or resource.id is None:
+        raise TypeError("decoded resources come from gateway.record.alike")
+    return _Received(resource.resource_type, resource.id, b"", resource, ())
 
 
 def _receive_one(reading: Reading, raw: bytes, full_url: str) -> _Received | None:

@@ -36,6 +36,16 @@ class _Said(msgspec.Struct, frozen=True, gc=False):
     absent_reason: str | None = None
 
 
+def is_read(reading: Reading, observation: Observation) -> bool:
+    """Tell whether anybody reads the Observation or one of its components."""
+    observed = reading.observed
+    if observation.code is not None:
+        for coding in observation.code.coding:
+            if (coding.system, coding.code) in observed:
+                return True
+    return any(_concepts(reading, part.code) for part in observation.component) if observation.component else False
+
+
 def read_observation(reading: Reading, observation: Observation, resource_id: str, raw: bytes) -> list[Measurement]:
     """Return the measurements of one Observation: its own value, its components, or none when nobody reads its codes."""
     own = _concepts(reading, observation.code)
