@@ -220,6 +220,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
                 edge.draining = True
                 flushing.cancel()
                 await asyncio.gather(flushing, return_exceptions=True)
+                await refusals.flush()
 
     app = FastAPI(title="Clinical inference gateway", version=__version__, lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     add_error_answers(app)

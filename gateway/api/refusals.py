@@ -46,12 +46,9 @@ class RefusalLog:
         await self._trail.append((draft,), self._wait_s_max)
 
     async def run(self) -> None:
-        """Flush the counts every window, until cancelled; flush once more then."""
-        try:
-            while True:
-                await asyncio.sleep(AGGREGATION_WINDOW_S)
-                await self.flush()
-        finally:
+        """Flush the counts every window, until cancelled; whoever cancels flushes once more."""
+        while True:
+            await asyncio.sleep(AGGREGATION_WINDOW_S)
             await self.flush()
 
     async def flush(self) -> None:
