@@ -4,6 +4,10 @@ import asyncio
 import contextlib
 import datetime as dt
 import gc
+import os
+import signal
+import threading
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -29,10 +33,11 @@ from gateway.assessment.ports import RunFailed, RunResult
 from gateway.audit.kms import KeyFileKms, init_keys
 from gateway.audit.log import AuditLog
 from gateway.clock import Clock, SystemClock
-from gateway.config import Settings
+from gateway.config import Settings, load_settings
 from gateway.features.manifest import ModelManifest
 from gateway.features.plan import compile_plan, concepts_read
 from gateway.fhir.client import FhirClient
+from gateway.fhir.group import Group
 from gateway.fhir.limits import BatchMode, FhirLimits, SourcePolicy
 from gateway.inference import InferenceFailed, InProcessEngine
 from gateway.registry import Release, admit_releases
@@ -42,6 +47,7 @@ from gateway.results.conformance import capability_statement, operation_definiti
 from gateway.telemetry import configure_logging, declare_models, get_logger, render_metrics
 from gateway.terminology import Terminology, load_terminology
 
+SUPERVISOR_WATCH_S = 0.5
 CDS_SERVICE_ID = "patient-risk"
 SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "models"
 
@@ -154,7 +160,7 @@ async def open_gateway(settings: Settings, clock: Clock | None = None) -> AsyncI
             terminology=terminology, reading=terminology.narrowed_to(concepts_read(model.manifest for model in models.values())),
             releases=models, runtime=EngineRuntime(engine), audit=audit, clock=clock,
             new_id=lambda: str(uuid.uuid4()), source=source, audit_wait_s_max=settings.audit.wait_s_max,
-            observation_mode=settings.fhir.observation_search, site=settings.site,
+            observation_mode=settings.fhir.observation_search, never_asked=never_asked(settings), site=settings.site,
         )
         checks: dict[str, Check] = {"audit": audit.healthy, "models": lambda: (bool(models), "" if models else "no model is released")}
         yield Running(settings=settings, gateway=gateway, audit=audit, source=source, checks=checks)
@@ -164,11 +170,17 @@ async def open_gateway(settings: Settings, clock: Clock | None = None) -> AsyncI
         await audit.aclose()
 
 
+def never_asked(settings: Settings) -> frozenset[Group]:
+    """Return the groups that the tenant's server is said not to have."""
+    return frozenset() if settings.fhir.medication_statements else frozenset({Group.MEDICATION_STATEMENTS})
+
+
 def make_cds(running: Running) -> CdsHooks:
     """Return the CDS Hooks edge with its one service."""
     cds = running.settings.cds
     gateway = running.gateway
-    plan = compile_plan(tuple(model.manifest for model in gateway.releases.values()), gateway.terminology, gateway.observation_mode)
+    manifests = tuple(model.manifest for model in gateway.releases.values())
+    plan = compile_plan(manifests, gateway.terminology, gateway.observation_mode).without(gateway.never_asked)
     service = CdsService(
         id=CDS_SERVICE_ID, hook="patient-view", title="Clinical risk",
         description="Judges the record, runs the released risk models and shows a card above their alert thresholds; "
@@ -222,9 +234,27 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
                 await asyncio.gather(flushing, return_exceptions=True)
                 await refusals.flush()
 
-    app = FastAPI(title="Clinical inference gateway", version=__version__, lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title="Clinical inference gateway", version=__version__, lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None,
+        redirect_slashes=False,
+    )
     add_error_answers(app)
     return app
+
+
+def worker_app() -> FastAPI:
+    """Return the application of one worker process, by the configuration that its supervisor named; it ends when the supervisor is gone."""
+    settings = load_settings()
+    supervisor = os.getppid()
+    threading.Thread(target=_end_with, args=(supervisor,), name="supervisor-watch", daemon=True).start()
+    return create_app(settings)
+
+
+def _end_with(supervisor: int) -> None:
+    """Stop gracefully once the supervisor is gone: an orphan would serve on, unsupervised, with the port still open."""
+    while os.getppid() == supervisor:
+        time.sleep(SUPERVISOR_WATCH_S)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def add_routes(app: FastAPI, running: Running, edge: Edge) -> None:

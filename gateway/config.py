@@ -40,6 +40,10 @@ class ServerSettings(_Section, frozen=True, kw_only=True):
         "127.0.0.1"
     )
     port: Annotated[int, Meta(description="Port to bind; 0 takes a free one.", ge=0, le=65535)] = 8000
+    workers: Annotated[
+        int,
+        Meta(description="Server processes that share port and audit log; as many as there are cores serve most requests.", ge=1, le=64),
+    ] = 1
     public_url: Annotated[str, Meta(description="The gateway's own base URL as callers see it; empty: taken from host and port.")] = ""
     body_bytes_max: Annotated[int, Meta(description="Largest request body in bytes; a larger one is refused with 413.", gt=0)] = 10_000_000
     concurrency_max: Annotated[int, Meta(description="Requests in work at once; one more is refused with 503.", gt=0)] = 128
@@ -67,6 +71,13 @@ class FhirSettings(_Section, frozen=True, kw_only=True):
     observation_search: Annotated[
         Literal["code", "category"], Meta(description="Search Observations by code, or by category where the server cannot search by code.")
     ] = "code"
+    medication_statements: Annotated[
+        bool,
+        Meta(
+            description="Read MedicationStatements beside MedicationRequests. `false` only for a server without that type: "
+            "a search that fails withholds what depends on medication."
+        ),
+    ] = True
     page_entries: Annotated[int, Meta(description="`_count` of every search.", gt=0)] = 1000
     pages_max: Annotated[int, Meta(description="Pages followed per search; more make the group incomplete.", gt=0)] = 20
     entries_max: Annotated[int, Meta(description="Entries taken per search; more make the group incomplete.", gt=0)] = 20_000
