@@ -19,7 +19,7 @@ def render_bundle(answer: AssessmentAnswer) -> dict[str, object]:
     entries: dict[str, dict[str, object]] = {}
     for found in answer.answers:
         for url, resource in _resources(answer, found):
-            entries.setdefault(url, checked(resource))
+            entries.setdefault(url, resource)
     return {
         "resourceType": "Bundle",
         "type": "collection",
@@ -31,9 +31,9 @@ def render_bundle(answer: AssessmentAnswer) -> dict[str, object]:
 def _resources(answer: AssessmentAnswer, found: ModelAnswer) -> Iterable[tuple[str, dict[str, object]]]:
     name = found.manifest.name
     render = measurement_observation if found.manifest.result == "measurement" else model_risk_assessment
-    yield full_url(answer, name), render(answer, found)
+    yield full_url(answer, name), checked(render(answer, found))
     for fallback in found.fallbacks:
-        yield full_url(answer, f"{name}|{fallback.score}"), render_fallback(answer, found, fallback)
+        yield full_url(answer, f"{name}|{fallback.score}"), checked(render_fallback(answer, found, fallback))
     yield device_url(name, found.manifest.version), model_device(found)
     for fallback in found.fallbacks:
         yield device_url(fallback.score, "1"), score_device(fallback)

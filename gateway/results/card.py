@@ -8,12 +8,11 @@
 | something missing, old, impossible, contradictory | info that names it | no-estimate |
 | something could not be fetched or may not be seen | info that names it | no-estimate |
 | not applicable because of disease, pregnancy, range | info that says why | not-applicable |
-| not applicable by age or care setting; deceased; record replaced | none: a card on every such chart would only teach to look away | not-applicable |
+| not applicable by age or care setting; deceased; record replaced | none: on every such chart it would soon be ignored | not-applicable |
 | asked about another time | none (rules 5) | retrospective |
 """
 
 import datetime as dt
-import re
 import uuid
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -26,7 +25,7 @@ from gateway.features.value import InputState, InputValue
 from gateway.quality.report import Verdict
 from gateway.record.reason import ReasonCode
 from gateway.results.answer import AssessmentAnswer, FallbackAnswer, ModelAnswer, Prediction
-from gateway.results.extension import BASE, MODEL_SYSTEM
+from gateway.results.extension import BASE, MODEL_SYSTEM, plain_text
 from gateway.results.reference import NAMESPACE
 from gateway.results.risk_assessment import percent
 from gateway.results.words import RUNGS, reasons_words, setting_words, value_words, verdict_words
@@ -56,8 +55,8 @@ class CardPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def escape_markdown(text: str) -> str:
-    """Return a text that GitHub-flavoured Markdown shows letter by letter, HTML included."""
-    return text.translate(_ESCAPES)
+    """Return a text that GitHub-flavoured Markdown shows letter by letter, HTML included, on one line."""
+    return plain_text(text).translate(_ESCAPES)
 
 
 @lru_cache(maxsize=4096)
@@ -78,8 +77,18 @@ def render_cards(answer: AssessmentAnswer, policy: CardPolicy) -> dict[str, obje
         told.append(_told(found, reason))
         if card is not None:
             cards.append(card)
-    extension: dict[str, object] = {"assessmentId": answer.assessment_id, "asOf": answer.as_of.isoformat(), "models": told}
+    extension: dict[str, object] = {
+        "assessmentId": answer.assessment_id,
+        "asOf": answer.as_of.isoformat(),
+        "generatedAt": answer.answered_at.isoformat(),
+        "validUntil": _valid_until(answer, policy).isoformat(),
+        "models": told,
+    }
     return {"cards": cards, "extension": {EXTENSION_KEY: extension}}
+
+
+def _valid_until(answer: AssessmentAnswer, policy: CardPolicy) -> dt.datetime:
+    return answer.answered_at + dt.timedelta(minutes=policy.valid_minutes)
 
 
 def _told(found: ModelAnswer, reason: str) -> dict[str, object]:
@@ -88,7 +97,7 @@ def _told(found: ModelAnswer, reason: str) -> dict[str, object]:
         "reason": reason,
     }
     if found.report.reasons:
-        told["reasons"] = [str(each) for each in found.report.reasons]
+        told["reasons"] = [plain_text(str(each)) for each in found.report.reasons]
     return told
 
 
@@ -97,8 +106,9 @@ def _decide(answer: AssessmentAnswer, found: ModelAnswer, policy: CardPolicy) ->
         return "retrospective", None
     alert = next((prediction for prediction in found.predictions if prediction.output == found.manifest.alert_output), None)
     if alert is not None:
-        if policy.threshold == "always" or alert.value >= (policy.threshold_of(found.manifest) or 0.0):
-            return "shown", _card(answer, found, policy, _risk_summary(found, alert), _indicator(alert, policy.threshold_of(found.manifest)))
+        threshold = policy.threshold_of(found.manifest)
+        if policy.threshold == "always" or alert.value >= (threshold or 0.0):
+            return "shown", _card(answer, found, policy, _risk_summary(found, alert), _indicator(alert, threshold))
         return "below-threshold", None
     if found.fallbacks:
         return "fallback", _card(answer, found, policy, _fallback_summary(found, found.fallbacks[0]), "info")
@@ -127,11 +137,14 @@ def _fallback_summary(found: ModelAnswer, fallback: FallbackAnswer) -> str:
 
 
 def _no_estimate_summary(found: ModelAnswer) -> str:
+    """Say what is not there. Where other outputs have a number, the one that alerts is named, because only that is missing."""
+    alert = found.manifest.alert_output
+    missing = next(output.title for output in found.manifest.outputs if output.name == alert) if found.predictions else "estimate"
     unfetched = [value.name for value in found.report.inputs.values() if value.state is InputState.NOT_FETCHED]
     if unfetched:
-        return f"{found.manifest.title}: no estimate: {', '.join(unfetched).replace('_', ' ')} could not be fetched"
+        return f"{found.manifest.title}: no {missing}: {', '.join(unfetched).replace('_', ' ')} could not be fetched"
     why = reasons_words((reason for reason in found.report.reasons if reason.withholds), found)
-    return f"{found.manifest.title}: no estimate: {why}"
+    return f"{found.manifest.title}: no {missing}: {why}"
 
 
 def _card(answer: AssessmentAnswer, found: ModelAnswer, policy: CardPolicy, summary: str, indicator: str) -> dict[str, object]:
@@ -149,7 +162,18 @@ def _card(answer: AssessmentAnswer, found: ModelAnswer, policy: CardPolicy, summ
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= SUMMARY_CHARS_MAX else text[: SUMMARY_CHARS_MAX - 1] + "…"
+    """Return a summary on one line and short enough, counted as a client in JavaScript or Java counts it."""
+    shown = plain_text(text)
+    if _utf16_units(shown) <= SUMMARY_CHARS_MAX:
+        return shown
+    shown = shown[: SUMMARY_CHARS_MAX - 1]
+    while _utf16_units(shown) > SUMMARY_CHARS_MAX - 1:
+        shown = shown[:-1]
+    return shown + "…"
+
+
+def _utf16_units(text: str) -> int:
+    return len(text) + sum(character > "\uffff" for character in text)
 
 
 def _detail(answer: AssessmentAnswer, found: ModelAnswer, policy: CardPolicy) -> Iterable[str]:
@@ -169,14 +193,19 @@ def _detail(answer: AssessmentAnswer, found: ModelAnswer, policy: CardPolicy) ->
     yield from _list("Not used", (_why(value, found) for value in inputs if not value.usable and value.reasons))
     yield ""
     yield escape_markdown(f"{RUNGS[found.rung]}; {setting_words(found.report)}")
-    valid_until = answer.answered_at + dt.timedelta(minutes=policy.valid_minutes)
-    yield escape_markdown(f"Generated {answer.answered_at.isoformat(timespec='seconds')}, valid until {valid_until.isoformat(timespec='seconds')}")
+    times = [instant.isoformat(timespec="seconds") for instant in (answer.answered_at, _valid_until(answer, policy))]
+    yield escape_markdown(f"Generated {times[0]}, valid until {times[1]}")
     yield _escape_known(manifest.citation)
 
 
 def _fallback_detail(fallback: FallbackAnswer) -> Iterable[str]:
+    name = f"{_escape_known(fallback.title)}: {_escape_known(fallback.outcome_text)}"
     if fallback.value is not None and fallback.unit == "1":
-        yield f"- {_escape_known(fallback.title)}: {_escape_known(fallback.outcome_text)}: **{percent(fallback.value):.1f} %**"
+        yield f"- {name}: **{percent(fallback.value):.1f} %**"
+    elif fallback.value is not None:
+        yield f"- {name}: **{fallback.value:.4g} {_escape_known(fallback.unit)}**"
+    if fallback.qualitative:
+        yield f"- {_escape_known(fallback.title)}: {_escape_known(fallback.qualitative)}"
     yield from (f"- {escape_markdown(note)}" for note in fallback.notes)
 
 

@@ -5,12 +5,17 @@ reference types, decimals as text, empty arrays, periods that end before they st
 """
 
 import datetime as dt
+import functools
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
+import orjson
+from fhir.resources.R4B.codeableconcept import CodeableConcept
 from fhir.resources.R4B.device import Device
 from fhir.resources.R4B.observation import Observation
+from fhir.resources.R4B.period import Period
 from fhir.resources.R4B.riskassessment import RiskAssessment
 from pydantic import BaseModel, ValidationError
 
@@ -21,8 +26,8 @@ OBSERVATION_STATUS = frozenset({"registered", "preliminary", "final", "amended",
 PERFORMER_TYPES = frozenset({"Practitioner", "PractitionerRole", "Device"})  # RiskAssessment.performer, R4
 SUBJECT_TYPES = {"RiskAssessment": frozenset({"Patient", "Group"}), "Observation": frozenset({"Patient", "Group", "Device", "Location"})}
 RISK_ELEMENTS = frozenset({
-    "resourceType", "id", "meta", "implicitRules", "language", "text", "contained", "extension", "modifierExtension", "identifier", "basedOn",
-    "parent", "status", "method", "code", "subject", "encounter", "occurrenceDateTime", "occurrencePeriod", "condition", "performer",
+    "resourceType", "id", "meta", "implicitRules", "language", "text", "contained", "extension", "modifierExtension", "identifier",
+    "basedOn", "parent", "status", "method", "code", "subject", "encounter", "occurrenceDateTime", "occurrencePeriod", "condition", "performer",
     "reasonCode", "reasonReference", "basis", "prediction", "mitigation", "note",
 })
 PREDICTION_ELEMENTS = frozenset({
@@ -38,6 +43,12 @@ _MODELS: Mapping[str, type[BaseModel]] = {
     "Observation": cast("type[BaseModel]", Observation),
     "Device": cast("type[BaseModel]", Device),
 }
+_CODEABLE_CONCEPT = cast("type[BaseModel]", CodeableConcept)
+_PERIOD = cast("type[BaseModel]", Period)
+# Concepts that come from a manifest and not from a patient: the same bytes in every answer of a release.
+_OF_THE_RELEASE = ("code", "method", "outcome", "qualitativeRisk")
+# Marks of an empty value in compact JSON; they may also stand inside a string, so what has one is looked at closely.
+_MARKS_OF_EMPTY = (b"null", b"[]", b"{}", b'""')
 
 
 class InvalidAnswer(Exception):
@@ -62,22 +73,59 @@ def checked(resource: dict[str, object]) -> dict[str, object]:
 def validate(resource: Resource) -> tuple[str, ...]:
     """Validate with fhir.resources (R4B, which is R4 for these resources); return places and kinds of errors, never values.
 
-    Our own extensions and narrative are left out of it: they are flat, made by one function each, and cost it half its time.
+    Our own extensions and narrative are left out of it: they are flat, made by one function each, and would cost it most of its time. What
+    stands several times (a concept of the manifest, the period of a horizon) is validated once.
     """
     model = _MODELS.get(str(resource.get("resourceType")))
     if model is None:
         return ("resourceType: not one that we emit",)
     bare = {name: value for name, value in resource.items() if name not in ("extension", "text")}
     try:
-        model.model_validate(bare)
+        model.model_validate(_with_validated_parts(bare))
     except ValidationError as error:
         return tuple(f"{'.'.join(map(str, issue['loc']))}: {issue['type']}" for issue in error.errors(include_input=False))
     return ()
 
 
+def _with_validated_parts(resource: dict[str, Any]) -> dict[str, Any]:
+    """Return the resource with its repeated parts as models that are already valid.
+
+    Raises:
+        ValidationError: one of them is not; it names the place inside the part.
+    """
+    shown = _with_concepts(resource)
+    if isinstance(resource.get("prediction"), list):
+        periods: dict[bytes, BaseModel] = {}
+        shown["prediction"] = [_with_period(_with_concepts(prediction), periods) for prediction in resource["prediction"]]
+    return shown
+
+
+def _with_concepts(part: Resource) -> dict[str, Any]:
+    shown = dict(part)
+    for name in _OF_THE_RELEASE:
+        if name in shown:
+            shown[name] = _valid_concept(orjson.dumps(shown[name]))
+    return shown
+
+
+def _with_period(prediction: dict[str, Any], periods: dict[bytes, BaseModel]) -> dict[str, Any]:
+    if "whenPeriod" in prediction:
+        key = orjson.dumps(prediction["whenPeriod"])
+        if key not in periods:
+            periods[key] = _PERIOD.model_validate(prediction["whenPeriod"])
+        prediction["whenPeriod"] = periods[key]
+    return prediction
+
+
+@functools.lru_cache(maxsize=1024)
+def _valid_concept(json: bytes) -> BaseModel:
+    """Validate a concept of a manifest; what is not valid is not kept."""
+    return _CODEABLE_CONCEPT.model_validate(orjson.loads(json))
+
+
 def check_resource(resource: Resource) -> tuple[str, ...]:
     """Return what is wrong with a resource of ours, by element; empty when nothing is."""
-    problems = list(_empty_values(resource, ""))
+    problems = _empty_values_of(resource)
     if resource.get("resourceType") in SUBJECT_TYPES:
         problems += _check_status_and_subject(resource)
     if resource.get("resourceType") == "RiskAssessment":
@@ -85,9 +133,20 @@ def check_resource(resource: Resource) -> tuple[str, ...]:
     return tuple(problems)
 
 
+def _empty_values_of(resource: Resource) -> list[str]:
+    """Find what FHIR JSON does not have; the encoded bytes are searched first, which is fast and hardly ever finds anything."""
+    try:
+        json = orjson.dumps(resource)
+    except orjson.JSONEncodeError:
+        return ["not JSON"]
+    if any(mark in json for mark in _MARKS_OF_EMPTY):
+        return list(_empty_values(resource, ""))
+    return []
+
+
 def _empty_values(value: object, place: str) -> Iterable[str]:
-    """FHIR JSON: no null, no empty string, array or object."""
-    if value is None or value in ("", [], {}, ()):
+    """FHIR JSON: no null, no empty string, array or object, no NaN or infinity."""
+    if value is None or value in ("", [], {}, ()) or (isinstance(value, float) and not math.isfinite(value)):
         yield f"{place}: empty"
     elif isinstance(value, Mapping):
         for name, inner in value.items():
@@ -118,8 +177,14 @@ def _check_risk_assessment(resource: Resource) -> Iterable[str]:
         yield "occurrence[x]: two of them"
     if "occurrencePeriod" in resource:
         yield from _check_period(resource["occurrencePeriod"], "occurrencePeriod")
+    periods: dict[tuple[object, object], Resource] = {}  # the outcomes of one horizon share a period
     for prediction in resource.get("prediction", ()):
         yield from _check_prediction(prediction)
+        if "whenPeriod" in prediction:
+            period = prediction["whenPeriod"]
+            periods.setdefault((period.get("start"), period.get("end")), period)
+    for period in periods.values():
+        yield from _check_period(period, "prediction.whenPeriod")
 
 
 def _check_prediction(prediction: Resource) -> Iterable[str]:
@@ -138,31 +203,34 @@ def _check_prediction(prediction: Resource) -> Iterable[str]:
         ends = (prediction["probabilityRange"].get(end, {}) for end in ("low", "high"))
         if any(end and end.get("code") != PERCENT for end in ends):
             yield "prediction.probabilityRange: not in percent (ras-1)"
-    if "whenPeriod" in prediction:
-        yield from _check_period(prediction["whenPeriod"], "prediction.whenPeriod")
 
 
 def _check_period(period: Resource, place: str) -> Iterable[str]:
-    ends = [period[end] for end in ("start", "end") if end in period]
-    if not all(map(_is_date_time, ends)):
+    ends = [_instant(period[end]) for end in ("start", "end") if end in period]
+    if None in ends:
         yield f"{place}: not FHIR dateTimes"
-    elif len(ends) == 2 and _instant(ends[0]) > _instant(ends[1]):  # noqa: PLR2004 - start and end
+    elif len(ends) == 2 and ends[0] > ends[1]:  # type: ignore[operator]  # noqa: PLR2004 - start and end, neither is None
         yield f"{place}: ends before it starts (per-1)"
 
 
-def _instant(text: str) -> dt.datetime:
-    padded = text + "-01-01"[len(text) - 4 :] if len(text) < len("YYYY-MM-DD") else text
-    parsed = dt.datetime.fromisoformat(padded)
+def _instant(value: object) -> dt.datetime | None:
+    """Return the first instant of a FHIR dateTime, or None where it is none (a wrong form, or a day that does not exist)."""
+    if not isinstance(value, str) or _DATE_TIME.fullmatch(value) is None:
+        return None
+    try:
+        parsed = dt.datetime.fromisoformat(value + "-01-01"[len(value) - 4 :] if len(value) < len("YYYY-MM-DD") else value)
+    except ValueError:
+        return None
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=dt.UTC)
 
 
 def _is_date_time(value: object) -> bool:
-    return isinstance(value, str) and _DATE_TIME.fullmatch(value) is not None
+    return _instant(value) is not None
 
 
 def _type_of(reference: Resource) -> str:
     """Return the type a reference names; a urn:uuid of this Bundle names our own Device."""
-    text = str(reference.get("reference", ""))
+    text = str(reference.get("reference", "")).partition("/_history/")[0]
     if text.startswith("urn:uuid:"):
         return "Device"
     return text.rsplit("/", 2)[-2] if "/" in text else ""

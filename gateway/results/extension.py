@@ -6,9 +6,21 @@
 | rung | RiskAssessment, Observation | valueCode: gpu, cpu, fallback-score, none |
 | reason | RiskAssessment, Observation | valueString: one reason code, `CODE:subject`; stands once per reason |
 | variant | RiskAssessment | valueString: the model's variant that answered |
-| input | RiskAssessment, Observation | complex: name, state, value (valueQuantity), time, raw (valueString), text, reason*, source (valueReference) |
+| input | RiskAssessment, Observation | complex, once per input; its parts are listed below |
 | stand-in-for | RiskAssessment, Observation of a fallback | valueString: the model whose place it does not take |
 | resource-sha256 | basis, derivedFrom | valueString: SHA-256 of the resource as received, where it has no version |
+
+| part of `input` | value |
+|---|---|
+| name | valueString: as in the manifest and in reason codes |
+| state | valueCode: valid, concluded-absent, assumed, missing, stale, ... |
+| value | valueQuantity in the manifest's unit; also where it was found but not used |
+| low, high | valueDecimal: both ends where only an interval is known (an age from a birth year) |
+| time | valueInstant: the oldest time the value rests on |
+| text | valueString: for people |
+| lineage | valueString: `model@version sha256` of the model that computed it |
+| reason | valueString, once per reason of this input |
+| raw, source | valueString (number and unit as received) and valueReference of each resource it rests on |
 """
 
 BASE = "https://clinical-inference-gateway.example/fhir"
@@ -29,6 +41,13 @@ IDENTIFIER_SYSTEM = "urn:ietf:rfc:3986"
 
 DATA_ABSENT_REASON = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 UCUM = "http://unitsofmeasure.org"
+
+
+def plain_text(text: str) -> str:
+    """Return a valid FHIR string and XHTML text: what cannot be printed (controls, lone surrogates, bidi marks) becomes a space."""
+    if not text.isprintable():
+        text = "".join(character if character.isprintable() else " " for character in text)
+    return text.strip()
 
 
 def code_extension(url: str, code: str) -> dict[str, object]:

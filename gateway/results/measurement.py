@@ -7,12 +7,13 @@ from gateway.features.manifest import MeasurementAnswer
 from gateway.features.value import InputValue
 from gateway.quality.report import Verdict
 from gateway.results.answer import AssessmentAnswer, FallbackAnswer, ModelAnswer
-from gateway.results.extension import IDENTIFIER_SYSTEM, UCUM
+from gateway.results.extension import IDENTIFIER_SYSTEM, UCUM, plain_text
 from gateway.results.inputs import input_extensions
 from gateway.results.reference import business_identifier, device_url, source_reference, sources_of, subject_of
 from gateway.results.risk_assessment import (
     AI_ASSERTED,
     DEVICE_ASSERTED,
+    RETROSPECTIVE,
     absent_reason,
     answer_extensions,
     fallback_extensions,
@@ -21,7 +22,9 @@ from gateway.results.risk_assessment import (
     stand_in_note,
 )
 from gateway.results.words import RUNGS, setting_words, value_words, verdict_words
+from gateway.scores import SCORES
 
+LOINC = "http://loinc.org"
 ABSENT_SYSTEM = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 LABORATORY = {
     "coding": [{"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "laboratory", "display": "Laboratory"}]
@@ -41,9 +44,9 @@ def measurement_observation(answer: AssessmentAnswer, found: ModelAnswer) -> dic
     if said is None:
         raise ValueError("a measurement model declares how its result is written")
     inputs = [found.report.inputs[spec.name] for spec in found.manifest.inputs]
-    resource = _observation(answer, found, inputs)
+    resource = _observation(answer, inputs if found.predictions else ())
     resource |= {
-        "meta": {"security": [AI_ASSERTED if found.predictions else DEVICE_ASSERTED]},
+        "meta": {"security": [AI_ASSERTED]},
         "text": narrative(_lines(answer, found, inputs)),
         "extension": [*answer_extensions(found), *input_extensions(_with_exclusions(found, inputs), answer.base_url)],
         "identifier": [{"system": IDENTIFIER_SYSTEM, "value": business_identifier(answer, found, found.manifest.name)}],
@@ -57,21 +60,21 @@ def measurement_observation(answer: AssessmentAnswer, found: ModelAnswer) -> dic
         resource["valueQuantity"] = _quantity(found.predictions[0].value, said)
     else:
         code = absent_reason(found.report.verdict, found.report.reasons)
-        resource["dataAbsentReason"] = {"coding": [{"system": ABSENT_SYSTEM, "code": code}], "text": verdict_words(found)}
+        resource["dataAbsentReason"] = {"coding": [{"system": ABSENT_SYSTEM, "code": code}], "text": plain_text(verdict_words(found))}
     return resource
 
 
 def fallback_observation(answer: AssessmentAnswer, found: ModelAnswer, fallback: FallbackAnswer) -> dict[str, object]:
     """Return a measured fallback (a laboratory-reported eGFR) under its own name."""
     inputs = list(fallback.inputs.values())
-    resource = _observation(answer, found, inputs)
+    resource = _observation(answer, inputs)
     resource |= {
         "meta": {"security": [DEVICE_ASSERTED]},
         "text": narrative((fallback.title, fallback.outcome_text, *fallback.notes, *(value_words(value) for value in inputs))),
         "extension": [*fallback_extensions(found, fallback), *input_extensions(inputs, answer.base_url)],
         "identifier": [{"system": IDENTIFIER_SYSTEM, "value": business_identifier(answer, found, fallback.score)}],
         "status": "preliminary",
-        "code": {"text": fallback.title},
+        "code": _reported_code(fallback),
         "method": {"text": fallback.title},
         "device": {"reference": device_url(fallback.score, "1")},
         "note": [{"text": stand_in_note(answer, found, fallback)}],
@@ -83,16 +86,27 @@ def fallback_observation(answer: AssessmentAnswer, found: ModelAnswer, fallback:
     return resource
 
 
-def _observation(answer: AssessmentAnswer, found: ModelAnswer, inputs: Iterable[InputValue]) -> dict[str, object]:
-    """Return what every Observation of ours has; `found` names nothing here but the category of its result."""
+def _reported_code(fallback: FallbackAnswer) -> dict[str, object]:
+    """Return the score's name, with the LOINC code under which the laboratory reported the number where the score reads that code."""
+    said: dict[str, object] = {"text": fallback.title}
+    score = SCORES.get(fallback.score)
+    for parameter, value in fallback.inputs.items():
+        code = value.evidence[0].code if value.evidence else None
+        if code is not None and score is not None and f"{parameter}_loinc" in score.optional:
+            said["coding"] = [{"system": LOINC, "code": code}]
+    return said
+
+
+def _observation(answer: AssessmentAnswer, used: Iterable[InputValue]) -> dict[str, object]:
+    """Return what every Observation of ours has; `used` are the inputs its number rests on."""
     resource: dict[str, object] = {
         "resourceType": "Observation",
         "category": [LABORATORY],
         "subject": subject_of(answer),
         "effectiveDateTime": answer.as_of.isoformat(),
     }
-    derived = [source_reference(source, answer.base_url) for source in sources_of(inputs) if source.resource_type == "Observation"]
-    if derived and (found.predictions or found.fallbacks):
+    derived = [source_reference(source, answer.base_url) for source in sources_of(used) if source.resource_type == "Observation"]
+    if derived:
         resource["derivedFrom"] = derived
     return resource
 
@@ -108,8 +122,12 @@ def _quantity(value: float, said: MeasurementAnswer) -> dict[str, object]:
 
 
 def _note(answer: AssessmentAnswer, found: ModelAnswer) -> str:
-    retrospective = " Retrospective: statuses are today's." if answer.retrospective else ""
-    return f"Verdict: {verdict_words(found)}. Answered by: {RUNGS[found.rung]}; {setting_words(found.report)}.{retrospective}"
+    parts = [f"Verdict: {verdict_words(found)}.", f"Answered by: {RUNGS[found.rung]}; {setting_words(found.report)}."]
+    if found.rung_reason:
+        parts.append(f"A lower step of the ladder answered because {found.rung_reason}.")
+    if answer.retrospective:
+        parts.append(RETROSPECTIVE)
+    return plain_text(" ".join(parts))
 
 
 def _lines(answer: AssessmentAnswer, found: ModelAnswer, inputs: Iterable[InputValue]) -> Iterable[str]:

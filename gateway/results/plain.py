@@ -74,7 +74,8 @@ def _inputs(found: ModelAnswer) -> Iterable[str]:
 def _why(value: InputValue, found: ModelAnswer) -> str:
     number = f" {value_words(value)}" if value.value is not None else ""
     details = "; ".join(dict.fromkeys(reason.detail for reason in value.reasons if reason.detail))
-    return f"{value.name}{number}: {'; '.join(reason_words(reason, found) for reason in value.reasons)}" + (f" ({details})" if details else "")
+    words = "; ".join(reason_words(reason, found) for reason in value.reasons)
+    return f"{value.name}{number}: {words}" + (f" ({details})" if details else "")
 
 
 def headline(found: ModelAnswer) -> str:

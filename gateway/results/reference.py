@@ -1,5 +1,6 @@
 """References to the tenant's resources, and identifiers that derive from what was answered."""
 
+import functools
 import uuid
 from collections.abc import Iterable
 
@@ -40,13 +41,18 @@ def full_url(answer: AssessmentAnswer, name: str) -> str:
     return f"urn:uuid:{uuid.uuid5(NAMESPACE, f'{answer.assessment_id}|{name}')}"
 
 
+@functools.lru_cache(maxsize=256)
 def device_url(name: str, version: str) -> str:
     """Return the urn:uuid of a release's Device: the same for every answer of the release."""
     return f"urn:uuid:{uuid.uuid5(NAMESPACE, f'device|{name}|{version}')}"
 
 
 def business_identifier(answer: AssessmentAnswer, found: ModelAnswer, name: str) -> str:
-    """Return an identifier that the same model version gives for the same patient and inputs: for conditional create."""
-    inputs = "|".join(f"{value.name}={value.value!r}@{value.time}" for value in found.report.inputs.values() if value.usable)
-    key = f"{name}|{found.release.graph_sha256}|{answer.base_url}|{answer.patient_id}|{answer.as_of.date()}|{inputs}"
+    """Return an identifier that the same release gives for the same patient, day, inputs and verdict: for conditional create.
+
+    The state of every input and the verdict belong to it: an answer after a failed run must not be taken for the failure it repairs.
+    """
+    inputs = "|".join(f"{value.name}={value.state}:{value.value!r}@{value.time}" for value in found.report.inputs.values())
+    release = f"{found.release.graph_sha256}|{found.release.manifest_sha256}|{found.verdict}|{found.report.setting}"
+    key = f"{name}|{release}|{answer.base_url}|{answer.patient_id}|{answer.as_of.date()}|{inputs}"
     return f"urn:uuid:{uuid.uuid5(NAMESPACE, key)}"

@@ -21,11 +21,12 @@ from gateway.results.extension import (
     VARIANT,
     VERDICT,
     code_extension,
+    plain_text,
     string_extension,
 )
 from gateway.results.inputs import input_extensions
 from gateway.results.reference import business_identifier, device_url, source_reference, sources_of, subject_of
-from gateway.results.words import RUNGS, reasons_words, setting_words, value_words, verdict_words
+from gateway.results.words import RUNGS, reasons_words, setting_words, terms_words, value_words, verdict_words
 
 XHTML = "http://www.w3.org/1999/xhtml"
 # HL7's own RiskAssessment example: SNOMED CT 709510001 "Assessment of risk".
@@ -43,12 +44,14 @@ STATUS: Mapping[Verdict, str] = {
 }
 _ERROR_CODES = frozenset({ReasonCode.NOT_FETCHED, ReasonCode.IMPLAUSIBLE_VALUE, ReasonCode.RUNTIME_FAILURE})
 PERCENT_DECIMALS = Decimal("0.001")
+RETROSPECTIVE = "Retrospective: what was effective, issued or recorded later is left out; statuses are today's."
+Periods = Mapping[int, dict[str, str]]  # by horizon in years
 
 
 def model_status(found: ModelAnswer) -> str:
     """Return the status by rules 1; where a fallback answered, the model's own reason decides."""
     if found.verdict is Verdict.FALLBACK:
-        return STATUS[found.report.verdict] if found.report.verdict in STATUS else "cancelled"
+        return STATUS.get(found.report.verdict, "cancelled")
     return STATUS[found.verdict]
 
 
@@ -70,10 +73,11 @@ def percent(probability: float) -> float:
 def model_risk_assessment(answer: AssessmentAnswer, found: ModelAnswer) -> dict[str, object]:
     """Return the model's RiskAssessment, with a prediction for every outcome, also where there is no number."""
     own = _own_inputs(found)
+    percents = {prediction.output: percent(prediction.value) for prediction in found.predictions}
     resource: dict[str, object] = {
         "resourceType": "RiskAssessment",
         "meta": {"security": [AI_ASSERTED]},
-        "text": narrative(_lines(answer, found)),
+        "text": narrative(_lines(answer, found, percents)),
         "extension": [*answer_extensions(found), *input_extensions(own, answer.base_url)],
         "identifier": [{"system": IDENTIFIER_SYSTEM, "value": business_identifier(answer, found, found.manifest.name)}],
         "status": model_status(found),
@@ -82,7 +86,7 @@ def model_risk_assessment(answer: AssessmentAnswer, found: ModelAnswer) -> dict[
         "subject": subject_of(answer),
         "occurrenceDateTime": answer.as_of.isoformat(),
         "performer": {"reference": device_url(found.manifest.name, found.manifest.version)},
-        "prediction": _predictions(answer, found),
+        "prediction": _predictions(answer, found, percents),
         "note": [{"text": _note(answer, found)}],
     }
     basis = [source_reference(source, answer.base_url) for source in sources_of(own)]
@@ -96,7 +100,7 @@ def answer_extensions(found: ModelAnswer) -> list[dict[str, object]]:
     extensions = [code_extension(VERDICT, found.verdict.value), code_extension(RUNG, found.rung.value)]
     if found.report.variant and found.predictions:
         extensions.append(string_extension(VARIANT, found.report.variant))
-    extensions += (string_extension(REASON, str(reason)) for reason in found.report.reasons)
+    extensions += (string_extension(REASON, plain_text(str(reason))) for reason in found.report.reasons)
     return extensions
 
 
@@ -110,25 +114,29 @@ def _method(system: str, found: ModelAnswer) -> dict[str, object]:
     return {"system": system, "version": found.manifest.version, "code": found.manifest.name, "display": found.manifest.title}
 
 
-def _predictions(answer: AssessmentAnswer, found: ModelAnswer) -> list[dict[str, object]]:
+def _predictions(answer: AssessmentAnswer, found: ModelAnswer, percents: Mapping[str, float]) -> list[dict[str, object]]:
     given = {prediction.output: prediction for prediction in found.predictions}
+    horizons = {output.horizon_years for output in found.manifest.outputs}
+    periods = {years: period(answer.as_of, years) for years in horizons if years is not None}
     shown = []
     for output in found.manifest.outputs:
         if output.name in given:
-            shown.append(_number(answer, output, given[output.name]))
+            shown.append(_number(output, given[output.name], percents[output.name], periods))
         elif output.name in found.report.withheld:
-            shown.append(_no_number(answer, found, output))
-    return shown or [_no_number(answer, found, output) for output in found.manifest.outputs]
+            shown.append(_no_number(found, output, periods))
+    return shown or [_no_number(found, output, periods) for output in found.manifest.outputs]
 
 
-def _number(answer: AssessmentAnswer, output: OutputSpec, prediction: Prediction) -> dict[str, object]:
-    shown = _outcome(answer, output)
-    shown["probabilityDecimal"] = percent(prediction.value)
+def _number(output: OutputSpec, prediction: Prediction, number: float, periods: Periods) -> dict[str, object]:
+    shown = _outcome(output, periods)
+    shown["probabilityDecimal"] = number
     band = next((band for band in output.bands if band.name == prediction.band), None)
-    rationale = f"{output.title}: {percent(prediction.value):.1f} %"
+    rationale = f"{output.title}: {number:.1f} %"
     if band is not None:
         shown["qualitativeRisk"] = _qualitative(band)
         rationale += f". Band {band.name!r} by: {band.source}"
+    if prediction.terms:
+        rationale += f". {terms_words(prediction.terms)}"
     shown["rationale"] = rationale
     return shown
 
@@ -137,22 +145,22 @@ def _qualitative(band: Band) -> dict[str, object]:
     return {"coding": [{"system": RISK_PROBABILITY, "code": band.code}], "text": band.name}
 
 
-def _no_number(answer: AssessmentAnswer, found: ModelAnswer, output: OutputSpec) -> dict[str, object]:
+def _no_number(found: ModelAnswer, output: OutputSpec, periods: Periods) -> dict[str, object]:
     reasons = found.report.withheld.get(output.name) or tuple(reason for reason in found.report.reasons if reason.withholds)
-    shown = _outcome(answer, output)
+    shown = _outcome(output, periods)
     shown["extension"] = [code_extension(DATA_ABSENT_REASON, absent_reason(found.report.verdict, reasons))]
-    shown["rationale"] = f"{output.title}: no number. {reasons_words(reasons, found) or verdict_words(found)}"
+    shown["rationale"] = plain_text(f"{output.title}: no number. {reasons_words(reasons, found) or verdict_words(found)}")
     return shown
 
 
-def _outcome(answer: AssessmentAnswer, output: OutputSpec) -> dict[str, object]:
+def _outcome(output: OutputSpec, periods: Periods) -> dict[str, object]:
     outcome: dict[str, object] = {"text": output.outcome_text or output.title}
     if output.outcome is not None:
         coding = output.outcome
         outcome["coding"] = [{"system": coding.system, "code": coding.code, "display": coding.display}]
     shown: dict[str, object] = {"outcome": outcome}
     if output.horizon_years is not None:
-        shown["whenPeriod"] = period(answer.as_of, output.horizon_years)
+        shown["whenPeriod"] = periods[output.horizon_years]
     return shown
 
 
@@ -170,35 +178,28 @@ def _note(answer: AssessmentAnswer, found: ModelAnswer) -> str:
     if found.rung_reason:
         parts.append(f"A lower step of the ladder answered because {found.rung_reason}.")
     if answer.retrospective:
-        parts.append("Retrospective: what was effective, issued or recorded later is left out; statuses are today's.")
-    return " ".join(parts)
+        parts.append(RETROSPECTIVE)
+    return plain_text(" ".join(parts))
 
 
-def _lines(answer: AssessmentAnswer, found: ModelAnswer) -> Iterable[str]:
+def _lines(answer: AssessmentAnswer, found: ModelAnswer, percents: Mapping[str, float]) -> Iterable[str]:
     yield f"{found.manifest.title} {found.manifest.version}: {verdict_words(found)}"
     titles = {output.name: output.title for output in found.manifest.outputs}
-    yield from (f"{titles[prediction.output]}: {percent(prediction.value):.1f} %" for prediction in found.predictions)
+    yield from (f"{titles[name]}: {number:.1f} %" for name, number in percents.items())
     yield from (f"{value.name}: {value_words(value)}" for value in _own_inputs(found) if value.usable)
     yield f"As of {answer.as_of.isoformat()}"
 
 
 def narrative(lines: Iterable[str]) -> dict[str, object]:
     """Return a generated narrative; everything in it is escaped."""
-    body = "".join(f"<p>{html.escape(line)}</p>" for line in lines)
+    body = plain_text("".join(f"<p>{html.escape(line, quote=False)}</p>" for line in lines))
     return {"status": "generated", "div": f'<div xmlns="{XHTML}">{body}</div>'}
 
 
 def fallback_risk_assessment(answer: AssessmentAnswer, found: ModelAnswer, fallback: FallbackAnswer) -> dict[str, object]:
     """Return a fallback score's RiskAssessment, under its own name and outcome; it never fills the model's place."""
     inputs = list(fallback.inputs.values())
-    shown: dict[str, object] = {"outcome": {"text": fallback.outcome_text}}
-    if fallback.horizon_years is not None:
-        shown["whenPeriod"] = period(answer.as_of, fallback.horizon_years)
-    number = ""
-    if fallback.value is not None:
-        shown["probabilityDecimal"] = percent(fallback.value)
-        number = f": {percent(fallback.value):.1f} %"
-    shown["rationale"] = f"{fallback.outcome_text}{number}. {' '.join(fallback.notes)}".strip()
+    number = f": {percent(fallback.value):.1f} %" if fallback.value is not None else ""
     resource: dict[str, object] = {
         "resourceType": "RiskAssessment",
         "meta": {"security": [DEVICE_ASSERTED]},
@@ -211,7 +212,7 @@ def fallback_risk_assessment(answer: AssessmentAnswer, found: ModelAnswer, fallb
         "subject": subject_of(answer),
         "occurrenceDateTime": answer.as_of.isoformat(),
         "performer": {"reference": device_url(fallback.score, "1")},
-        "prediction": [shown],
+        "prediction": [_fallback_prediction(answer, fallback, number)],
         "note": [{"text": stand_in_note(answer, found, fallback)}, {"text": fallback.citation}],
     }
     basis = [source_reference(source, answer.base_url) for source in sources_of(inputs)]
@@ -220,21 +221,40 @@ def fallback_risk_assessment(answer: AssessmentAnswer, found: ModelAnswer, fallb
     return resource
 
 
+def _fallback_prediction(answer: AssessmentAnswer, fallback: FallbackAnswer, number: str) -> dict[str, object]:
+    shown: dict[str, object] = {"outcome": {"text": fallback.outcome_text}}
+    if fallback.horizon_years is not None:
+        shown["whenPeriod"] = period(answer.as_of, fallback.horizon_years)
+    if fallback.value is not None:
+        shown["probabilityDecimal"] = percent(fallback.value)
+    if fallback.qualitative:
+        shown["qualitativeRisk"] = {"text": fallback.qualitative}
+    if fallback.value is None and not fallback.qualitative:
+        shown["extension"] = [code_extension(DATA_ABSENT_REASON, "unknown")]
+    shown["rationale"] = f"{fallback.outcome_text}{number}. {' '.join(fallback.notes)}".strip()
+    return shown
+
+
 def fallback_extensions(found: ModelAnswer, fallback: FallbackAnswer) -> list[dict[str, object]]:
     """Return verdict, rung, cautions and the model whose place the score does not take."""
     return [
         code_extension(VERDICT, Verdict.FALLBACK.value),
         code_extension(RUNG, Rung.FALLBACK_SCORE.value),
         string_extension(STAND_IN_FOR, found.manifest.name),
-        *(string_extension(REASON, str(reason)) for reason in fallback.cautions),
+        *(string_extension(REASON, plain_text(str(reason))) for reason in fallback.cautions),
     ]
 
 
 def stand_in_note(answer: AssessmentAnswer, found: ModelAnswer, fallback: FallbackAnswer) -> str:
     """Say that this is another score, why it stands here, and what must be said with it."""
     why = reasons_words((reason for reason in found.report.reasons if reason.withholds), found)
-    retrospective = " Retrospective: statuses are today's." if answer.retrospective else ""
-    return f"{fallback.title} is another score than {found.manifest.title}, shown because: {why}. {' '.join(fallback.notes)}{retrospective}".strip()
+    parts = [f"{fallback.title} is another score than {found.manifest.title}, shown because: {why}.", *fallback.notes]
+    if fallback.cautions:
+        parts.append(f"{reasons_words(fallback.cautions).capitalize()}.")
+    parts.append(f"{setting_words(found.report).capitalize()}.")
+    if answer.retrospective:
+        parts.append(RETROSPECTIVE)
+    return plain_text(" ".join(parts))
 
 
 def _fallback_lines(found: ModelAnswer, fallback: FallbackAnswer, number: str) -> Iterable[str]:

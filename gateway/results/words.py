@@ -112,9 +112,19 @@ def verdict_words(answer: ModelAnswer) -> str:
     return VERDICTS[answer.verdict] + (f": {reasons}" if reasons else "")
 
 
+def terms_words(terms: Mapping[str, float]) -> str:
+    """Return a model's terms in words, the largest first: on the model's own scale, and as association (rules 2)."""
+    ordered = sorted(terms.items(), key=lambda term: (-abs(term[1]), term[0]))
+    shown = ", ".join(f"{name.replace('_', ' ')} {value:+.3g}" for name, value in ordered)
+    return f"Terms on the model's own scale (association, not cause; not percentage points): {shown}"
+
+
 def value_words(value: InputValue) -> str:
     """Return an input's value with unit and day, for people."""
     if value.value is None:
         return STATES[value.state]
-    shown = value.text or f"{value.value:.4g} {value.unit}".removesuffix(" 1")
+    if value.unit in ("", "1"):
+        shown = value.text or f"{value.value:.4g}"
+    else:
+        shown = f"{value.value:.4g} {value.unit}" + (f", {value.text}" if value.text else "")
     return f"{shown} ({value.time.date().isoformat()})" if value.time else shown
