@@ -11,21 +11,23 @@ from gateway.fhir.bundle import Listing, PageError, decode_resource, list_resour
 from gateway.fhir.group import OBSERVATION_GROUPS, FetchedRecord, Group, GroupState, RecordPart
 from gateway.record.alike import decode_alike
 
-# Prefetch keys of our services and the groups each fills (cds-hooks 2.4). `procedures` may be left out: it is topped up where possible.
+# Prefetch keys of our services and the groups each fills (cds-hooks 2.4). Some may be left out: they are topped up together
+# with a required one.
 PREFETCH_GROUPS: Mapping[str, tuple[Group, ...]] = {
     "patient": (Group.PATIENT,),
     "observations": tuple(sorted(OBSERVATION_GROUPS)),
     "conditions": (Group.CONDITIONS,),
     "medications": (Group.MEDICATIONS,),
+    "medicationStatements": (Group.MEDICATION_STATEMENTS,),
     "encounters": (Group.ENCOUNTERS,),
     "procedures": (Group.PROCEDURES,),
 }
 _TYPE_OF_GROUP: Mapping[Group, str] = {
     **dict.fromkeys(OBSERVATION_GROUPS, "Observation"), Group.CONDITIONS: "Condition", Group.MEDICATIONS: "MedicationRequest",
-    Group.ENCOUNTERS: "Encounter", Group.PROCEDURES: "Procedure",
+    Group.MEDICATION_STATEMENTS: "MedicationStatement", Group.ENCOUNTERS: "Encounter", Group.PROCEDURES: "Procedure",
 }
 PATIENT_KEY = "patient"
-OPTIONAL_KEYS = frozenset({"procedures"})
+OPTIONAL_KEYS = frozenset({"procedures", "medicationStatements"})
 # Clients send searchsets; some leave the type away or write collection (cds-hooks 6).
 PREFETCH_BUNDLE_TYPES = frozenset({"searchset", "collection", ""})
 

@@ -50,6 +50,7 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     audit_wait_s_max: float = 2.0
     source: RecordSource | None = None
     observation_mode: ObservationMode = "code"  # how the source's Observations are searched
+    never_asked: frozenset[Group] = frozenset()  # groups that the source does not have
     site: Mapping[str, float] = {}  # what the hospital states for its models, by name
 
 
@@ -199,7 +200,7 @@ def check_one_patient(request: AssessmentRequest, record: PatientRecord) -> None
 
 def plan_for(request: AssessmentRequest, gateway: Gateway, manifests: Sequence[ModelManifest], mode: ObservationMode) -> FetchPlan:
     """Return what is still to be fetched: the models' plan, less the groups that the caller handed over."""
-    plan = compile_plan(manifests, gateway.terminology, mode)
+    plan = compile_plan(manifests, gateway.terminology, mode).without(gateway.never_asked)
     if request.pull is None:
         return plan
     return FetchPlan(searches=tuple(search for search in plan.searches if search.group in request.pull))

@@ -5,7 +5,7 @@ import datetime as dt
 from gateway.features.context import Chart, Target
 from gateway.features.findings import LISTED_MAX, chart_not_in_use
 from gateway.features.manifest import CurrentMedication
-from gateway.features.outcome import Shown, concluded_absent, found, not_usable, unsearched_group
+from gateway.features.outcome import Shown, concluded_absent, found, not_usable, unsearched_group, unseen_group
 from gateway.features.value import Evidence, InputState, InputValue
 from gateway.fhir.group import Group
 from gateway.record.values import MedicationOrder
@@ -15,6 +15,8 @@ def current_medication(target: Target, feature: CurrentMedication, chart: Chart)
     """Return 1 for a current order of the group.
 
     An active order that is older than the limit, or undated, is neither a "yes" nor a "no": the first is STALE, the second MISSING.
+    Statements of what the patient takes count like orders. The data sheets name orders alone, so "no" may be concluded where nobody asked
+    for statements, but not where they were asked for and did not arrive.
     A current order whose ingredients are not known makes "no" impossible: MISSING, with the orders listed.
     """
     since = chart.as_of - dt.timedelta(days=feature.authored_days_max)
@@ -36,7 +38,8 @@ def current_medication(target: Target, feature: CurrentMedication, chart: Chart)
         return not_usable(target, InputState.STALE, f"active order, but older than {feature.authored_days_max} days", _shown(old, 1.0))
     if unknown:
         return not_usable(target, InputState.MISSING, f"current orders not recognised: {_names(unknown)}", _shown(unknown, None))
-    return unsearched_group(target, chart, Group.MEDICATIONS) or chart_not_in_use(target, chart) or concluded_absent(target)
+    unsearched = unsearched_group(target, chart, Group.MEDICATIONS) or unseen_group(target, chart, Group.MEDICATION_STATEMENTS)
+    return unsearched or chart_not_in_use(target, chart) or concluded_absent(target)
 
 
 def _active_at(order: MedicationOrder, as_of: dt.datetime) -> bool:

@@ -24,6 +24,11 @@ _BY_PATIENT = {
     Group.MEDICATIONS: Search(
         group=Group.MEDICATIONS, resource_type="MedicationRequest", parameters=(("_include", "MedicationRequest:medication"),)
     ),
+    # What a patient takes is often told there alone: lists of home medication, prescriptions of others.
+    Group.MEDICATION_STATEMENTS: Search(
+        group=Group.MEDICATION_STATEMENTS, resource_type="MedicationStatement",
+        parameters=(("_include", "MedicationStatement:medication"),),
+    ),
     Group.ENCOUNTERS: Search(group=Group.ENCOUNTERS, resource_type="Encounter"),
     Group.PROCEDURES: Search(group=Group.PROCEDURES, resource_type="Procedure"),
 }
@@ -92,5 +97,5 @@ def _groups_beside(features: Iterable[Feature]) -> set[Group]:
             if feature.procedures:
                 groups.add(Group.PROCEDURES)
         elif isinstance(feature, CurrentMedication):
-            groups.add(Group.MEDICATIONS)
+            groups |= {Group.MEDICATIONS, Group.MEDICATION_STATEMENTS}
     return groups

@@ -19,6 +19,7 @@ class Group(enum.StrEnum):
     SOCIAL_HISTORY = "social-history"
     CONDITIONS = "conditions"
     MEDICATIONS = "medications"
+    MEDICATION_STATEMENTS = "medication-statements"
     ENCOUNTERS = "encounters"
     PROCEDURES = "procedures"
 

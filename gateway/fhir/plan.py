@@ -1,5 +1,7 @@
 """What to ask a FHIR server for: a plan is data, compiled from the inputs that models declare."""
 
+from collections.abc import Container
+
 import msgspec
 
 from gateway.fhir.group import Group
@@ -22,3 +24,7 @@ class FetchPlan(msgspec.Struct, frozen=True, kw_only=True):
     def groups(self) -> frozenset[Group]:
         """Return the groups this plan fills, the Patient among them."""
         return frozenset({Group.PATIENT, *(search.group for search in self.searches)})
+
+    def without(self, groups: Container[Group]) -> "FetchPlan":
+        """Return the plan less the searches of these groups."""
+        return FetchPlan(searches=tuple(search for search in self.searches if search.group not in groups))

@@ -17,11 +17,12 @@ SEARCH_PARAMETERS = {
     "Observation": _CLINICAL | {"code", "category", "date", "status"},
     "Condition": _CLINICAL | {"code", "category", "clinical-status"},
     "MedicationRequest": _CLINICAL | {"status", "intent", "authoredon"},
+    "MedicationStatement": _CLINICAL | {"status"},
     "Medication": frozenset({"_id", "code"}),
     "Encounter": _CLINICAL | {"status", "class", "date"},
     "Procedure": _CLINICAL | {"code", "status", "date"},
 }
-INCLUDES = {("MedicationRequest", "medication"): "medicationReference"}
+INCLUDES = {("MedicationRequest", "medication"): "medicationReference", ("MedicationStatement", "medication"): "medicationReference"}
 _TOKENS = {
     "code": "code", "category": "category", "clinical-status": "clinicalStatus", "class": "class", "status": "status", "intent": "intent",
 }
