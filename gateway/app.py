@@ -4,10 +4,6 @@ import asyncio
 import contextlib
 import datetime as dt
 import gc
-import os
-import signal
-import threading
-import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -30,10 +26,11 @@ from gateway.api.routes import as_starlette, audited_routes, open_routes
 from gateway.assessment.assess import Gateway
 from gateway.assessment.compute import required_models
 from gateway.assessment.ports import RunFailed, RunResult
-from gateway.audit.kms import KeyFileKms, init_keys
-from gateway.audit.log import AuditLog
+from gateway.audit.kms import KeyFailure, KeyFileKms, init_keys
+from gateway.audit.log import AuditLog, AuditLogError
 from gateway.clock import Clock, SystemClock
-from gateway.config import Settings, load_settings
+from gateway.config import Settings
+from gateway.errors import ModelRefused
 from gateway.features.manifest import ModelManifest
 from gateway.features.plan import compile_plan, concepts_read
 from gateway.fhir.client import FhirClient
@@ -47,7 +44,8 @@ from gateway.results.conformance import capability_statement, operation_definiti
 from gateway.telemetry import configure_logging, declare_models, get_logger, render_metrics
 from gateway.terminology import Terminology, load_terminology
 
-SUPERVISOR_WATCH_S = 0.5
+# Why a gateway does not start. Their texts are ours and hold no patient data.
+START_FAILURES = (ModelRefused, AuditLogError, KeyFailure)
 CDS_SERVICE_ID = "patient-risk"
 SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "models"
 
@@ -95,11 +93,14 @@ def load_models(settings: Settings, terminology: Terminology) -> tuple[dict[str,
     """Load, check and warm every release; return the enabled ones and those they read.
 
     Raises:
-        gateway.errors.ModelRefused: a release is not what it says it is, or one of its vectors fails.
+        gateway.errors.ModelRefused: a release is not what it says it is, one of its vectors fails, or an enabled one is not there.
     """
     engine = InProcessEngine()
     releases = {release.manifest.name: release for release in admit_releases(models_folder(settings), engine, terminology)}
     manifests = {name: release.manifest for name, release in releases.items()}
+    unknown = set(settings.models.enabled) - manifests.keys()
+    if unknown:
+        raise ModelRefused("models.enabled", f"no such release: {', '.join(sorted(unknown))}; there are: {', '.join(manifests)}")
     names = required_models(manifests, settings.models.enabled or manifests)
     _log.info("releases-loaded", models=",".join(names))
     return {name: LoadedModel(manifest=manifests[name], identity=identity_of(releases[name])) for name in names}, engine
@@ -122,7 +123,8 @@ def open_audit(settings: Settings, clock: Clock) -> AuditLog:
     """Open the audit log; in development a missing key file is made on the way.
 
     Raises:
-        gateway.audit.log.AuditLogError: the log or its keys cannot be used.
+        gateway.audit.log.AuditLogError: the log cannot be used.
+        gateway.audit.kms.KeyFailure: its keys cannot be used.
     """
     key_file, database = Path(settings.audit.key_file), Path(settings.audit.database)
     if settings.profile == "development" and not key_file.exists():
@@ -216,7 +218,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_gateway(settings, clock) as running:
+        async with _telling_why(), open_gateway(settings, clock) as running:
             refusals = RefusalLog(running.audit, settings.tenant.name, wait_s_max=settings.audit.wait_s_max)
             edge = Edge(
                 LoopbackDevelopment(settings.tenant.name), refusals, running.gateway.clock, body_bytes_max=settings.server.body_bytes_max,
@@ -242,19 +244,14 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
     return app
 
 
-def worker_app() -> FastAPI:
-    """Return the application of one worker process, by the configuration that its supervisor named; it ends when the supervisor is gone."""
-    settings = load_settings()
-    supervisor = os.getppid()
-    threading.Thread(target=_end_with, args=(supervisor,), name="supervisor-watch", daemon=True).start()
-    return create_app(settings)
-
-
-def _end_with(supervisor: int) -> None:
-    """Stop gracefully once the supervisor is gone: an orphan would serve on, unsupervised, with the port still open."""
-    while os.getppid() == supervisor:
-        time.sleep(SUPERVISOR_WATCH_S)
-    os.kill(os.getpid(), signal.SIGTERM)
+@contextlib.asynccontextmanager
+async def _telling_why() -> AsyncIterator[None]:
+    """Log why a start failed; the server itself says only that it did."""
+    try:
+        yield
+    except START_FAILURES as failure:
+        _log.critical("the gateway does not start", reason=str(failure))
+        raise
 
 
 def add_routes(app: FastAPI, running: Running, edge: Edge) -> None:

@@ -40,10 +40,6 @@ class ServerSettings(_Section, frozen=True, kw_only=True):
         "127.0.0.1"
     )
     port: Annotated[int, Meta(description="Port to bind; 0 takes a free one.", ge=0, le=65535)] = 8000
-    workers: Annotated[
-        int,
-        Meta(description="Server processes that share port and audit log; as many as there are cores serve most requests.", ge=1, le=64),
-    ] = 1
     public_url: Annotated[str, Meta(description="The gateway's own base URL as callers see it; empty: taken from host and port.")] = ""
     body_bytes_max: Annotated[int, Meta(description="Largest request body in bytes; a larger one is refused with 413.", gt=0)] = 10_000_000
     concurrency_max: Annotated[int, Meta(description="Requests in work at once; one more is refused with 503.", gt=0)] = 128
@@ -252,14 +248,15 @@ def _problems(settings: Settings) -> Iterable[str]:
         yield "server.host is not loopback and no identities are configured: anybody could ask about any patient; bind to 127.0.0.1"
     if not development:
         yield "profile: no identities are configured, so only the development profile may run, with its named development caller"
-    if problem := _problem_of_base_url(settings.fhir.base_url, development=development):
+    if problem := problem_of_base_url(settings):
         yield problem
     if not development:
         yield from _production_problems(settings)
 
 
-def _problem_of_base_url(base_url: str, *, development: bool) -> str:
-    """Say what is wrong with the FHIR base, without repeating it: it may hold a password."""
+def problem_of_base_url(settings: Settings) -> str:
+    """Say what is wrong with the FHIR base, without repeating it: it may hold a password. Empty: nothing."""
+    base_url, development = settings.fhir.base_url, settings.profile == "development"
     if not base_url:
         return ""
     parts = urlsplit(base_url)

@@ -1,6 +1,5 @@
 """`gateway assess`."""
 
-import json
 from typing import Annotated
 
 import typer
@@ -9,7 +8,7 @@ from gateway.api.assess_risk import render
 from gateway.app import Running
 from gateway.assessment.assess import Assessed
 from gateway.assessment.assess import assess as assess_patient
-from gateway.cli.console import ConfigOption, JsonOption, OUT, say, settings_of
+from gateway.cli.console import ConfigOption, JsonOption, emit_body, say, settings_of
 from gateway.cli.sources import (
     AsOfOption,
     CompleteOption,
@@ -46,13 +45,9 @@ def assess(  # noqa: PLR0913 - typer takes one parameter per option
 
     assessed = with_gateway(settings, work)
     if as_json:
-        OUT.print_json(json.dumps(json.loads(assessed.body))) if OUT.is_terminal else print_body(assessed.body)
+        emit_body(assessed.body)
         return
     for line in describe(assessed.answer):
         say(line)
     say(f"audit receipt: {assessed.receipt}")
 
-
-def print_body(body: bytes) -> None:
-    """Print the answer's bytes as they are."""
-    OUT.out(body.decode(), highlight=False)

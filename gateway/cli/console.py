@@ -2,7 +2,6 @@
 
 import enum
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -38,6 +37,11 @@ def emit(value: object) -> None:
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
 
 
+def emit_body(body: bytes) -> None:
+    """Print the bytes of an answer: as they are, or laid out on a terminal."""
+    sys.stdout.write((msgspec.json.format(body, indent=2) if OUT.is_terminal else body).decode() + "\n")
+
+
 def fail(text: str) -> NoReturn:
     """Say why the command could not run, and end with status 2."""
     ERR.print(text, markup=False, style="red")
@@ -52,11 +56,3 @@ def settings_of(config: Path | None) -> Settings:
         fail(str(error))
     configure_logging("error" if settings.logging.level == "info" else settings.logging.level, settings.logging.format)
     return settings
-
-
-def stop_with(found: bool, write: Callable[[], None] | None = None) -> None:
-    """End with status 1 when something was found."""
-    if write is not None:
-        write()
-    if found:
-        raise typer.Exit(Exit.FOUND)

@@ -8,15 +8,13 @@ from pathlib import Path
 import msgspec
 import typer
 
-from gateway.app import make_clock, make_source, models_folder
+from gateway.app import load_models, make_clock, make_source
 from gateway.audit import KeyFailure, KeyFileKms, verify_log
 from gateway.cli.console import ConfigOption, Exit, JsonOption, emit, say, settings_of
 from gateway.clock import Deadline
-from gateway.config import Settings, check_settings
+from gateway.config import Settings, check_settings, problem_of_base_url
 from gateway.errors import GatewayError, ModelRefused
 from gateway.fhir.capability import Capability
-from gateway.inference import InProcessEngine
-from gateway.registry import admit_releases
 from gateway.terminology import load_terminology
 
 DISK_FREE_BYTES_MIN = 1_000_000_000  # a day of audit records at ten assessments a second, three times over
@@ -72,7 +70,8 @@ def _keys(settings: Settings) -> Finding:
     try:
         kms = KeyFileKms(path)
     except KeyFailure as error:
-        return Finding(check="keys", good=False, seen=str(error), advice="restore the key file from its backup; without it no payload can be read")
+        advice = "restore the key file from its backup; without it no payload can be read"
+        return Finding(check="keys", good=False, seen=str(error), advice=advice)
     return Finding(check="keys", good=True, seen=f"key file {path}, wrapping key {kms.kek_id}")
 
 
@@ -86,23 +85,28 @@ def _log(settings: Settings) -> Finding:
 
 
 def _models(settings: Settings) -> Finding:
-    folder = models_folder(settings)
     try:
-        releases = admit_releases(folder, InProcessEngine(), load_terminology())
+        models, _ = load_models(settings, load_terminology())
     except ModelRefused as refusal:
-        return Finding(check="models", good=False, seen=str(refusal), advice="restore the release; a release that differs from its hashes never runs")
-    return Finding(check="models", good=bool(releases), seen=", ".join(f"{r.manifest.name} {r.manifest.version}" for r in releases) or "none")
+        advice = "restore the release (one that differs from its hashes never runs), or correct models.folder and models.enabled"
+        return Finding(check="models", good=False, seen=str(refusal), advice=advice)
+    seen = ", ".join(f"{name} {model.manifest.version}" for name, model in models.items())
+    return Finding(check="models", good=bool(models), seen=seen or "none")
 
 
 async def _fhir(settings: Settings) -> Finding:
     clock = make_clock(settings)
+    if problem := problem_of_base_url(settings):
+        return Finding(check="FHIR server", good=False, seen="not asked", advice=problem)
     source = make_source(settings, clock)
     if source is None:
-        return Finding(check="FHIR server", good=True, seen="none configured", advice="set fhir.base_url to pull records; inline records work without")
+        advice = "set fhir.base_url to pull records; inline records work without"
+        return Finding(check="FHIR server", good=True, seen="none configured", advice=advice)
     try:
         capability = await source.fetch_capability(Deadline(clock, FHIR_WAIT_S))
     except GatewayError as error:
-        return Finding(check="FHIR server", good=False, seen=error.public, advice="is fhir.base_url right, and does GET {base}/metadata answer?")
+        advice = "is fhir.base_url right, and does GET {base}/metadata answer?"
+        return Finding(check="FHIR server", good=False, seen=error.public, advice=advice)
     finally:
         await source.aclose()
     return Finding(check="FHIR server", good=True, seen=_capability_words(capability))

@@ -10,13 +10,12 @@ from typing import Annotated, TypeVar
 import typer
 
 from gateway.api.parameters import parse_as_of, parse_patient_id, parse_setting
-from gateway.app import Running, open_gateway
+from gateway.app import START_FAILURES, Running, open_gateway
 from gateway.assessment.request import AssessmentRequest
-from gateway.audit.log import AuditLogError
 from gateway.cli.console import fail
 from gateway.clock import Deadline
-from gateway.config import Settings
-from gateway.errors import GatewayError, ModelRefused
+from gateway.config import Settings, SettingsError, require_safe
+from gateway.errors import GatewayError
 from gateway.identity import Caller, Permission, RequestId, TenantId
 from gateway.record import read_bundle
 
@@ -52,9 +51,8 @@ def make_request(  # noqa: PLR0913 - the command's own options, passed on once
     file = Path(patient)
     given = None
     if file.is_file():
-        given = read_bundle(
-            file.read_bytes(), patient_id=of_patient, declared_complete=complete, base_url=running.source.base_url if running.source else None
-        )
+        base_url = running.source.base_url if running.source else None
+        given = read_bundle(file.read_bytes(), patient_id=of_patient, declared_complete=complete, base_url=base_url)
     return AssessmentRequest(
         caller=cli_caller(settings), request_id=RequestId(str(uuid.uuid4())), operation=operation,
         patient_id=given.patient_id if given else parse_patient_id(patient.removeprefix("Patient/")),
@@ -67,6 +65,11 @@ def make_request(  # noqa: PLR0913 - the command's own options, passed on once
 def with_gateway(settings: Settings, work: Callable[[Running], Awaitable[T]]) -> T:
     """Open the gateway, do the work, close it; whatever hinders it ends the command with status 2."""
 
+    try:
+        require_safe(settings)
+    except SettingsError as error:
+        fail(str(error))
+
     async def run() -> T:
         async with open_gateway(settings) as running:
             return await work(running)
@@ -75,5 +78,5 @@ def with_gateway(settings: Settings, work: Callable[[Running], Awaitable[T]]) ->
         return asyncio.run(run())
     except GatewayError as error:
         fail(f"{error.code.value}: {error.public}" + (f" ({error.detail})" if error.detail else ""))
-    except (ModelRefused, AuditLogError) as error:
+    except START_FAILURES as error:
         fail(str(error))

@@ -1,0 +1,378 @@
+"""Every command: text and JSON, exit 0 good, 1 found something, 2 could not run; never a traceback."""
+
+import csv
+import json
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from gateway.clock import SystemClock
+from gateway.sandbox.fixture import fixtures_dir, load_fixtures
+
+ROOT = Path(__file__).resolve().parents[2]
+CLINICAL = Path(os.environ.get("GATEWAY_CLINICAL_DIR", ROOT.parent / "shared" / "clinical"))
+
+
+def shown(result, status: int = 0) -> str:
+    """Return what was printed, after a look at the exit status; a traceback is never shown."""
+    assert result.exit_code == status, f"{result.output}\n{result.exception!r}"
+    assert "Traceback" not in result.output
+    return result.stdout
+
+
+def as_json(result, status: int = 0):
+    return json.loads(shown(result, status))
+
+
+@pytest.fixture
+def bundle_file(tmp_path):
+    """Give a function that writes a synthetic patient's resources into a Bundle file."""
+
+    def write(patient: str) -> Path:
+        resources = load_fixtures(fixtures_dir(), SystemClock().now())
+        theirs = [
+            one for one in resources
+            if one["id"] == patient or any(one.get(name, {}).get("reference") == f"Patient/{patient}" for name in ("subject", "patient"))
+        ]
+        path = tmp_path / f"{patient}.json"
+        document = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": {"meta": {"versionId": "1"}, **one}} for one in theirs]}
+        path.write_text(json.dumps(document), encoding="utf-8")
+        return path
+
+    return write
+
+
+# --- assess -------------------------------------------------------------------------------------------------------------------------
+
+AS_OF = SystemClock().now().replace(microsecond=0).isoformat()
+# Names of one answer, its time, its place and the bytes it was computed from are its own; everything else must be the same.
+OWN = {"fullUrl", "reference", "identifier", "id", "occurrenceDateTime", "effectiveDateTime", "start", "end", "timestamp", "div", "issued"}
+
+
+def compared(node):
+    """Return a document without what belongs to one answer alone."""
+    if isinstance(node, dict):
+        return {name: compared(value) for name, value in node.items() if name not in OWN}
+    return [compared(value) for value in node] if isinstance(node, list) else node
+
+
+@pytest.mark.parametrize("patient", ["demo-complete", "demo-si-units", "demo-stale-lab", "demo-missing-lab", "demo-prior-disease", "demo-impossible-value"])
+def test_a_file_and_the_server_give_the_same_answer(run, config, sandbox, bundle_file, patient):
+    """The same record as a complete Bundle file and pulled: same numbers, states, reasons, inputs."""
+    at = ("--as-of", AS_OF, "--json", "--config", config(sandbox))
+    pulled = as_json(run("assess", patient, *at))
+    from_file = as_json(run("assess", bundle_file(patient), "--record-complete", *at))
+    assert compared(pulled) == compared(from_file)
+    assert {entry["resource"]["resourceType"] for entry in pulled["entry"]} >= {"RiskAssessment", "Observation"}
+
+
+def test_assess_in_words(run, config, sandbox):
+    """Verdict, rung, numbers, what was found, and the receipt."""
+    text = shown(run("assess", "Patient/demo-complete", "--model", "prevent", "--config", config(sandbox)))
+    for part in ("scored", "model on CPU", "10-year risk of total cardiovascular disease: 4.9 %", "found: ", "audit receipt: "):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("nobody",), "patient-not-found"),
+        (("not an id!",), "invalid-patient-id"),
+        (("demo-complete", "--model", "nosuch"), "unknown-model"),
+        (("demo-complete", "--as-of", "yesterday"), "invalid-as-of"),
+        (("demo-complete", "--setting", "moon"), "invalid-setting"),
+        (("junk.json",), "invalid-record"),
+    ],
+)
+def test_assess_that_could_not_run_says_why(run, config, sandbox, tmp_path, arguments, says):
+    """Exit 2, our own code and words, nothing on standard output."""
+    (tmp_path / "junk.json").write_text("[]")
+    result = run("assess", *arguments, "--config", config(sandbox))
+    assert shown(result, 2) == ""
+    assert says in result.stderr
+
+
+def test_assess_without_a_server(run, config):
+    """An id, and no server to ask: exit 2."""
+    assert "no-fhir-server" in (result := run("assess", "p1", "--config", config())).stderr
+    shown(result, 2)
+
+
+# --- record show ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_record_show_has_the_form_that_outside_checks_rely_on(run, config, sandbox):
+    """Exactly these keys at each level; a number keeps its raw value, unit, time and source."""
+    document = as_json(run("record", "show", "demo-si-units", "--json", "--config", config(sandbox)))
+    assert list(document) == ["patient", "as_of", "inputs", "dropped"]
+    assert document["patient"] == "demo-si-units"
+    keys = ["state", "value", "unit", "time", "source", "raw_value", "raw_unit", "reasons"]
+    assert all(list(entry) == keys for entry in document["inputs"].values())
+    cholesterol = document["inputs"]["total_cholesterol"]
+    assert (cholesterol["state"], cholesterol["unit"], cholesterol["raw_unit"]) == ("valid", "mg/dL", "mmol/L")
+    assert cholesterol["value"] == pytest.approx(float(cholesterol["raw_value"]) * 38.67, rel=1e-3)
+    assert "Observation/" in cholesterol["source"]
+
+
+def test_record_show_uses_the_names_of_the_code_table(run, config, sandbox):
+    """Every input is a concept of the clinical code table."""
+    table = CLINICAL / "codes.csv"
+    if not table.is_file():
+        pytest.skip("no clinical code table (GATEWAY_CLINICAL_DIR)")
+    with table.open(encoding="utf-8", newline="") as file:
+        concepts = {row["concept"] for row in csv.DictReader(file)}
+    names = as_json(run("record", "show", "demo-complete", "--json", "--config", config(sandbox)))["inputs"].keys()
+    assert names <= concepts
+    assert {"total_cholesterol", "hdl_cholesterol", "sbp", "creatinine", "smoking", "diabetes"} <= names
+
+
+def test_record_show_lists_what_was_dropped(run, config, tmp_path):
+    """A refuted resource and one of somebody else: both listed with a reason, in JSON and in words."""
+    path = tmp_path / "record.json"
+    other = {"resourceType": "Condition", "id": "c1", "subject": {"reference": "Patient/other"}, "code": {"text": "x"}}
+    patient = {"resourceType": "Patient", "id": "p1", "gender": "female", "birthDate": "1970-01-01"}
+    path.write_text(json.dumps({"resourceType": "Bundle", "type": "collection", "entry": [{"resource": patient}, {"resource": other}]}))
+    document = as_json(run("record", "show", path, "--json", "--config", config()))
+    assert document["dropped"] == [{"resource": "Condition/c1", "reason": "other-patient"}]
+    assert "Condition/c1: other-patient" in shown(run("record", "show", path, "--config", config()))
+
+
+# --- models, terminology ----------------------------------------------------------------------------------------------------------------
+
+
+def test_models_list(run):
+    """Names, versions and hashes of what is served."""
+    assert {row["name"] for row in as_json(run("models", "list", "--json"))} >= {"prevent", "ckdepi2021"}
+    assert "prevent 1.0.0: PREVENT" in shown(run("models", "list"))
+
+
+VECTORS = (
+    ("prevent", "prevent_vectors.csv"), ("prevent", "prevent_partial_vectors.csv"), ("prevent", "framingham_bmi_vectors.csv"),
+    ("prevent", "applicability_vectors.csv"), ("ckdepi2021", "ckdepi2021_vectors.csv"), ("ckdepi2021", "applicability_vectors.csv"),
+)
+
+
+@pytest.mark.parametrize(("model", "name"), VECTORS)
+def test_models_check_of_any_vector_file(run, model, name):
+    """Main, partial, fallback and applicability files: all rows pass, and the last line counts them."""
+    path = next((folder / name for folder in (CLINICAL, *(ROOT / "models" / model).glob("*/vectors")) if (folder / name).is_file()), None)
+    if path is None:
+        pytest.skip(f"{name} is neither beside the project (GATEWAY_CLINICAL_DIR) nor shipped with the model")
+    last = shown(run("models", "check", model, "--vectors", path)).splitlines()[-1]
+    good, _, rows = last.removesuffix(" rows within tolerance").partition(" of ")
+    assert last.endswith(" rows within tolerance")
+    assert int(good) == int(rows) > 0
+
+
+def test_models_check_of_what_is_shipped(run):
+    """Without a file every file shipped with the release is run; the last line adds them up."""
+    text = shown(run("models", "check", "prevent"))
+    assert text.splitlines()[-1].endswith("rows within tolerance")
+    assert all(report["failures"] == [] for report in as_json(run("models", "check", "prevent", "--json")))
+
+
+def test_a_wrong_expectation_is_found(run, tmp_path):
+    """One digit changed in one row of a vector file: exit 1, the row is named, the last line counts one less."""
+    source = next((ROOT / "models" / "ckdepi2021").glob("*/vectors/*ckdepi2021*.csv"), None) or CLINICAL / "ckdepi2021_vectors.csv"
+    rows = list(csv.DictReader(source.open(encoding="utf-8", newline="")))
+    column = next(name for name in rows[0] if name.startswith("egfr") or name.startswith("expected"))
+    row = next(row for row in rows if row[column])
+    row[column] = str(float(row[column]) + 1)
+    changed = tmp_path / "changed.csv"
+    with changed.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    text = shown(run("models", "check", "ckdepi2021", "--vectors", changed), 1)
+    assert next(iter(row.values())) in text
+    good, _, total = text.splitlines()[-1].removesuffix(" rows within tolerance").partition(" of ")
+    assert int(good) == int(total) - 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("models", "check", "nosuch"), ("models", "check", "prevent", "--vectors", "absent.csv"), ("terminology", "check", "--vectors", "absent.csv")],
+)
+def test_checks_that_could_not_run(run, arguments):
+    """An unknown model or a file that is not there: exit 2."""
+    shown(run(*arguments), 2)
+
+
+def test_terminology_check(run, tmp_path):
+    """All unit vectors pass; a wrong one is found."""
+    path = CLINICAL / "units_vectors.csv"
+    if not path.is_file():
+        pytest.skip("no unit vectors (GATEWAY_CLINICAL_DIR)")
+    assert shown(run("terminology", "check", "--vectors", path)).splitlines()[-1].endswith("rows within tolerance")
+    report = as_json(run("terminology", "check", "--vectors", path, "--json"))
+    assert report["rows"] > 0
+    assert report["failures"] == []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    changed = tmp_path / "changed.csv"
+    changed.write_text("\n".join([lines[0], break_last_number(lines[0], lines[1])]), encoding="utf-8")
+    assert shown(run("terminology", "check", "--vectors", changed), 1).splitlines()[-1] == "0 of 1 rows within tolerance"
+
+
+def break_last_number(header: str, line: str) -> str:
+    """Return the row with its expected value changed."""
+    names, cells = next(csv.reader([header])), next(csv.reader([line]))
+    at = max(index for index, name in enumerate(names) if "expected" in name or name.startswith("to_value") or name == "output_value")
+    cells[at] = str(float(cells[at]) * 2 + 1)
+    return ",".join(f'"{cell}"' for cell in cells)
+
+
+# --- audit ------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_line_leaves_audit_records_like_any_caller(run, config, sandbox):
+    """`assess` and `record show` each leave ACCESS and RESULT; the log verifies, and its headers hold no patient."""
+    path = config(sandbox)
+    shown(run("assess", "demo-complete", "--config", path))
+    shown(run("record", "show", "demo-complete", "--config", path))
+    rows = as_json(run("audit", "show", "--json", "--config", path))
+    assert [row["header"]["type"] for row in rows] == ["ACCESS", "RESULT", "ACCESS", "RESULT"]
+    assert {row["header"]["client_id"] for row in rows} == {"cli"}
+    assert "demo-complete" not in json.dumps(rows)
+    report = as_json(run("audit", "verify", "--payloads", "--json", "--config", path))
+    assert (report["valid"], report["records"], report["problems"]) == (True, 4, [])
+    assert "4 records" in shown(run("audit", "verify", "--config", path))
+
+
+def test_reading_payloads_is_itself_recorded(run, config, sandbox):
+    """`audit show --payload` opens what a record is about, and leaves AUDIT_READ."""
+    path = config(sandbox)
+    shown(run("assess", "demo-complete", "--config", path))
+    (row,) = as_json(run("audit", "show", "1", "--payload", "--json", "--config", path))
+    assert row["payload"]["asked"]["patient"] == "demo-complete"
+    assert "AUDIT_READ" in shown(run("audit", "show", "--config", path))
+
+
+def test_tampering_is_found(run, config, sandbox, tmp_path):
+    """One byte of one payload changed in the file itself: exit 1, the record is named, in words and in JSON."""
+    path = config(sandbox)
+    shown(run("assess", "demo-complete", "--config", path))
+    database = tmp_path / "log" / "audit.db"
+    with sqlite3.connect(database) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (payload,) = connection.execute("SELECT payload FROM record WHERE payload IS NOT NULL ORDER BY 1 LIMIT 1").fetchone()
+    connection.close()
+    raw = bytearray(database.read_bytes())
+    raw[raw.find(payload[:64]) + 8] ^= 1
+    database.write_bytes(raw)
+    assert "modified: records" in shown(run("audit", "verify", "--config", path), 1)
+    assert as_json(run("audit", "verify", "--json", "--config", path), 1)["valid"] is False
+    assert "FAIL audit log" in shown(run("doctor", "--config", path), 1)
+
+
+@pytest.mark.parametrize("arguments", [("verify",), ("show",), ("verify", "--payloads"), ("show", "7")])
+def test_a_log_that_is_not_there(run, config, arguments):
+    """No database yet: exit 2, and none is made by looking."""
+    path = config()
+    shown(run("audit", *arguments, "--config", path), 2)
+    assert not Path(path).with_name("log").exists()
+
+
+def test_a_record_that_is_not_there(run, config, sandbox):
+    """An index beyond the end: exit 2."""
+    path = config(sandbox)
+    shown(run("assess", "demo-complete", "--config", path))
+    assert "no record 99" in (result := run("audit", "show", "99", "--config", path)).stderr
+    shown(result, 2)
+
+
+# --- doctor, configuration ------------------------------------------------------------------------------------------------------------------
+
+
+def test_doctor_is_content_with_a_good_installation(run, config, sandbox):
+    """Everything there: exit 0, every check good, in words and in JSON."""
+    path = config(sandbox)
+    findings = as_json(run("doctor", "--json", "--config", path))
+    assert [finding["check"] for finding in findings] == ["configuration", "keys", "audit log", "models", "FHIR server", "disk"]
+    assert all(finding["good"] for finding in findings)
+    assert "FAIL" not in shown(run("doctor", "--config", path))
+
+
+def with_bad_key(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "kek.json").write_text("junk")
+
+
+@pytest.mark.parametrize(
+    ("base_url", "more", "prepare", "failing"),
+    [
+        ("http://127.0.0.1:1/fhir", "", None, {"FHIR server"}),
+        ("not an address", "", None, {"FHIR server", "configuration"}),
+        ("http://ehr.example/fhir", "", None, {"FHIR server", "configuration"}),
+        ("", "", with_bad_key, {"keys"}),
+        ("", '[models]\nfolder = "absent"', None, {"models"}),
+        ("", '[models]\nenabled = ["nosuch"]', None, {"models"}),
+        ("", '[server]\nhost = "0.0.0.0"', None, {"configuration"}),
+    ],
+)
+def test_doctor_names_what_is_wrong_and_what_to_do(run, config, tmp_path, base_url, more, prepare, failing):
+    """Exit 1; exactly the bad things fail, each with something to do."""
+    if prepare:
+        prepare(tmp_path)
+    findings = as_json(run("doctor", "--json", "--config", config(base_url, more)), 1)
+    assert {finding["check"] for finding in findings if not finding["good"]} == failing
+    assert all(finding["advice"] or finding["check"] == "configuration" for finding in findings if not finding["good"])
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ("[server]\nprot = 1", "unknown setting server.'prot'; did you mean 'port'?"),
+        ('[sever]\nport = 1', "did you mean 'server'?"),
+        ('[server]\nport = "x"', "port"),
+        ("[server", "not valid TOML"),
+    ],
+)
+@pytest.mark.parametrize("command", [("doctor",), ("assess", "p1"), ("serve",), ("audit", "verify"), ("models", "list")])
+def test_a_configuration_that_cannot_be_read(run, config, more, says, command):
+    """An unknown key, a wrong kind, no TOML at all: exit 2 with place and nearest name, for every command."""
+    result = run(*command, "--config", config("", more))
+    shown(result, 2)
+    assert says.replace("server.'prot'", "") in result.stderr.replace("'server.prot'", "")
+
+
+def test_a_configuration_that_is_not_there(run):
+    """A file that does not exist: exit 2."""
+    assert "cannot be read" in (result := run("doctor", "--config", "absent.toml")).stderr
+    shown(result, 2)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "more"), [("http://ehr.example/fhir", ""), ("", '[server]\nhost = "0.0.0.0"'), ("", 'profile = "production"')],
+)
+@pytest.mark.parametrize("command", [("serve",), ("assess", "p1")])
+def test_unsafe_settings_refuse_to_start(run, config, tmp_path, command, base_url, more):
+    """Plain http to elsewhere, a public address, production without identities: exit 2, nothing was opened."""
+    path = Path(config(base_url, more if not more.startswith("profile") else ""))
+    if more.startswith("profile"):
+        path.write_text(f"{more}\n{path.read_text()}")
+    result = run(*command, "--config", path)
+    shown(result, 2)
+    assert "refusing to start" in result.stderr
+    assert not (tmp_path / "log").exists()
+
+
+def test_keys_that_cannot_be_used_end_a_command(run, config, tmp_path, bundle_file):
+    """A key file that is none: exit 2 and the reason, no traceback."""
+    with_bad_key(tmp_path)
+    result = run("assess", bundle_file("demo-complete"), "--config", config())
+    shown(result, 2)
+    assert "key file" in result.stderr
+
+
+# --- help -------------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["", "serve", "demo", "doctor", "assess", "record show", "models list", "models check", "audit verify", "audit show", "terminology check"],
+)
+def test_every_command_explains_itself(run, command):
+    """`--help` works everywhere."""
+    assert "Usage" in shown(run(*command.split(), "--help"))
