@@ -8,7 +8,6 @@ Everything above may count and log; nothing here knows what it means.
 
 import contextlib
 import logging
-import os
 import re
 import sys
 import threading
@@ -20,7 +19,6 @@ from typing import Literal, TextIO
 import orjson
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # unannotated upstream; drops one more series per child, which nobody reads
 REGISTRY = CollectorRegistry(auto_describe=True)
@@ -106,8 +104,6 @@ class ClosedHistogram:
         return self._children.setdefault(closed, child)
 
 
-SHARED_METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's own; set before it is imported
-
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 OPERATIONS = ("assess-risk", "cds-hook", "cli")
@@ -142,11 +138,7 @@ def observe_request(operation: str, status: int, seconds: float) -> None:
 
 
 def render_metrics() -> bytes:
-    """Return all metrics in Prometheus' text form: of this process, or of all workers where they share a folder of counts."""
-    if SHARED_METRICS_VARIABLE in os.environ:
-        together = CollectorRegistry()
-        MultiProcessCollector(together)  # type: ignore[no-untyped-call]  # the library has no types here
-        return generate_latest(together)
+    """Return all metrics in Prometheus' text form."""
     return generate_latest(REGISTRY)
 
 
