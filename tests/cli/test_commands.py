@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from gateway.clock import SystemClock
-from gateway.sandbox.fixture import fixtures_dir, load_fixtures
 
 ROOT = Path(__file__).resolve().parents[2]
 CLINICAL = Path(os.environ.get("GATEWAY_CLINICAL_DIR", ROOT.parent / "shared" / "clinical"))
@@ -24,24 +23,6 @@ def shown(result, status: int = 0) -> str:
 
 def as_json(result, status: int = 0):
     return json.loads(shown(result, status))
-
-
-@pytest.fixture
-def bundle_file(tmp_path):
-    """Give a function that writes a synthetic patient's resources into a Bundle file."""
-
-    def write(patient: str) -> Path:
-        resources = load_fixtures(fixtures_dir(), SystemClock().now())
-        theirs = [
-            one for one in resources
-            if one["id"] == patient or any(one.get(name, {}).get("reference") == f"Patient/{patient}" for name in ("subject", "patient"))
-        ]
-        path = tmp_path / f"{patient}.json"
-        document = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": {"meta": {"versionId": "1"}, **one}} for one in theirs]}
-        path.write_text(json.dumps(document), encoding="utf-8")
-        return path
-
-    return write
 
 
 # --- assess -------------------------------------------------------------------------------------------------------------------------
@@ -149,17 +130,21 @@ def test_models_list(run):
 
 
 VECTORS = (
-    ("prevent", "prevent_vectors.csv"), ("prevent", "prevent_partial_vectors.csv"), ("prevent", "framingham_bmi_vectors.csv"),
-    ("prevent", "applicability_vectors.csv"), ("ckdepi2021", "ckdepi2021_vectors.csv"), ("ckdepi2021", "applicability_vectors.csv"),
+    ("prevent", "prevent_vectors.csv"), ("prevent", "framingham_bmi_vectors.csv"), ("prevent", "applicability_vectors.csv"),
+    ("ckdepi2021", "ckdepi2021_vectors.csv"), ("ckdepi2021", "applicability_vectors.csv"),
 )
+SHIPPED_AS = {
+    "prevent_vectors.csv": "vectors.csv", "ckdepi2021_vectors.csv": "vectors.csv", "framingham_bmi_vectors.csv": "fallback_vectors.csv",
+    "applicability_vectors.csv": "applicability_vectors.csv",
+}
 
 
 @pytest.mark.parametrize(("model", "name"), VECTORS)
 def test_models_check_of_any_vector_file(run, model, name):
-    """Main, partial, fallback and applicability files: all rows pass, and the last line counts them."""
-    path = next((folder / name for folder in (CLINICAL, *(ROOT / "models" / model).glob("*/vectors")) if (folder / name).is_file()), None)
-    if path is None:
-        pytest.skip(f"{name} is neither beside the project (GATEWAY_CLINICAL_DIR) nor shipped with the model")
+    """Main, fallback and applicability files: all rows pass, and the last line counts them."""
+    path = CLINICAL / name
+    if not path.is_file():
+        path = ROOT / "models" / model / "1.0.0" / SHIPPED_AS[name]
     last = shown(run("models", "check", model, "--vectors", path)).splitlines()[-1]
     good, _, rows = last.removesuffix(" rows within tolerance").partition(" of ")
     assert last.endswith(" rows within tolerance")
@@ -175,8 +160,8 @@ def test_models_check_of_what_is_shipped(run):
 
 def test_a_wrong_expectation_is_found(run, tmp_path):
     """One digit changed in one row of a vector file: exit 1, the row is named, the last line counts one less."""
-    source = next((ROOT / "models" / "ckdepi2021").glob("*/vectors/*ckdepi2021*.csv"), None) or CLINICAL / "ckdepi2021_vectors.csv"
-    rows = list(csv.DictReader(source.open(encoding="utf-8", newline="")))
+    source = ROOT / "models" / "ckdepi2021" / "1.0.0" / "vectors.csv"
+    rows = list(csv.DictReader(source.read_text(encoding="utf-8").splitlines()))
     column = next(name for name in rows[0] if name.startswith("egfr") or name.startswith("expected"))
     row = next(row for row in rows if row[column])
     row[column] = str(float(row[column]) + 1)
@@ -256,7 +241,7 @@ def test_tampering_is_found(run, config, sandbox, tmp_path):
     database = tmp_path / "log" / "audit.db"
     with sqlite3.connect(database) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        (payload,) = connection.execute("SELECT payload FROM record WHERE payload IS NOT NULL ORDER BY 1 LIMIT 1").fetchone()
+        (payload,) = connection.execute("SELECT payload FROM log_payload LIMIT 1").fetchone()
     connection.close()
     raw = bytearray(database.read_bytes())
     raw[raw.find(payload[:64]) + 8] ^= 1
