@@ -17,6 +17,7 @@ import uvicorn
 
 from gateway.app import make_clock
 from gateway.audit import KeyFileKms, LogReader, verify_log
+from gateway.cli.answer_lines import answer_lines, essence
 from gateway.cli.audit import report_lines
 from gateway.cli.console import OUT, fail, say
 from gateway.cli.serve import server_config
@@ -50,8 +51,8 @@ def demo(serve: ServeOption = False) -> None:  # noqa: FBT002 - a flag of the co
                 say(f"FHIR server   {sandbox.base_url}")
                 say(f"gateway       {url}")
                 first = assess_patients(url)
-                heading("One answer as the EHR receives it (shortened to the first prediction)")
-                say(shortened(first))
+                heading("The first RiskAssessment as the EHR receives it (one item of each list, text and codes left out)")
+                say(essence(first))
                 if serve:
                     heading("Running until interrupted")
                     say(f"OpenAPI page  {url}/docs")
@@ -101,70 +102,10 @@ def assess_patients(url: str) -> bytes:
             if answer.status_code != httpx.codes.OK:
                 fail(f"the gateway answered {answer.status_code}: {answer.text}")
             bodies.append(answer.content)
-            for line in narrative_lines(answer.content):
+            for line in answer_lines(answer.content):
                 say(line)
             say(f"audit receipt {answer.headers['audit-receipt']}")
     return bodies[0]
-
-
-class _Note(msgspec.Struct):
-    text: str
-
-
-class _Prediction(msgspec.Struct):
-    rationale: str = ""
-
-
-class _Value(msgspec.Struct):
-    value: float
-    unit: str
-
-
-class _Method(msgspec.Struct):
-    text: str = ""
-
-
-class _Resource(msgspec.Struct, rename="camel"):
-    resource_type: str
-    status: str = ""
-    method: _Method = msgspec.field(default_factory=_Method)
-    note: list[_Note] = []
-    prediction: list[_Prediction] = []
-    value_quantity: _Value | None = None
-
-
-class _Entry(msgspec.Struct):
-    resource: _Resource
-
-
-class _Bundle(msgspec.Struct):
-    entry: list[_Entry] = []
-
-
-def narrative_lines(body: bytes) -> Iterator[str]:
-    """Yield an answer in words, read from the FHIR resources as any caller reads them."""
-    for entry in msgspec.json.decode(body, type=_Bundle).entry:
-        resource = entry.resource
-        if resource.resource_type == "Device":
-            continue
-        value = f": {resource.value_quantity.value:g} {resource.value_quantity.unit}" if resource.value_quantity else ""
-        yield f"{resource.resource_type} ({resource.status}) {resource.method.text}{value}"
-        for prediction in resource.prediction[:3]:
-            yield f"    {prediction.rationale}"
-        if len(resource.prediction) > 3:  # noqa: PLR2004 - the three that were shown
-            yield f"    and {len(resource.prediction) - 3} more"
-        for note in resource.note:
-            yield f"    {note.text}"
-
-
-def shortened(body: bytes) -> str:
-    """Return the first RiskAssessment of an answer with its lists cut to one, as indented JSON."""
-    bundle = msgspec.json.decode(body)
-    resource = next(entry["resource"] for entry in bundle["entry"] if entry["resource"]["resourceType"] == "RiskAssessment")
-    for name in ("extension", "prediction", "basis"):
-        resource[name] = resource[name][:1]
-    resource.pop("text")
-    return msgspec.json.format(msgspec.json.encode(resource), indent=2).decode()
 
 
 def check_audit(settings: Settings, folder: Path) -> None:
