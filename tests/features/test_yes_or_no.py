@@ -184,6 +184,21 @@ def test_medications_that_were_not_seen_prove_nothing(state: GroupState, expecte
     assert _outcome(charts.extract("prevent", record)["statin"]) == expected
 
 
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (GroupState.NOT_FETCHED, "NOT_FETCHED:statin"),
+        (GroupState.INCOMPLETE, "NOT_FETCHED:statin"),
+        (GroupState.NOT_ALLOWED, "NOT_ALLOWED:statin"),
+        (GroupState.NOT_SEARCHED, NO),
+    ],
+)
+def test_statements_that_were_asked_for_and_did_not_arrive_prove_nothing(state: GroupState, expected: object, charts: "Charts") -> None:
+    """A home medication may stand in a MedicationStatement alone; a source that is said to have none is not asked."""
+    record = charts.record(charts.stay(), groups={Group.MEDICATION_STATEMENTS: state})
+    assert _outcome(charts.extract("prevent", record)["statin"]) == expected
+
+
 SMOKING = {
     # (SNOMED code, days ago, what is special) -> smoker, cautions
     "daily": ([("449868002", 10, {})], YES, ""),
