@@ -57,6 +57,7 @@ class AuditEntry:
         self._trail = trail
         self._wait_s_max = wait_s_max
         self._opened = False
+        self._access_rid: str | None = None
         self._result_rid: str | None = None
         self._asked = _Asked(
             operation=request.operation, patient=request.patient_id, user=request.caller.user, models=request.models, as_of=as_of,
@@ -69,8 +70,9 @@ class AuditEntry:
         Raises:
             gateway.errors.Unavailable: not durable within the time.
         """
-        await self._trail.append((self._access(),), self._wait_s())
+        (receipt,) = await self._trail.append((self._access(),), self._wait_s())
         self._opened = True
+        self._access_rid = receipt.rid
 
     async def close(self, answer: AssessmentAnswer, body: bytes) -> str:
         """Make RESULT durable (with ACCESS, where it was not opened) and return the receipt of the RESULT.
@@ -104,6 +106,7 @@ class AuditEntry:
         """
         result = RecordDraft(
             type=EventType.RESULT, caller=self._request.caller, request_id=self._request.request_id, patient_id=self._request.patient_id,
+            caused_by=self._access_rid,
             payload=_encode({"asked": self._asked, "inputs": inputs}),
         )
         receipts = await self._trail.append((result,) if self._opened else (self._access(), result), self._wait_s())
@@ -140,6 +143,7 @@ class AuditEntry:
         )
         return RecordDraft(
             type=EventType.RESULT, caller=self._request.caller, request_id=self._request.request_id, patient_id=self._request.patient_id,
+            caused_by=self._access_rid,
             model_id=_joined(f"{found.release.name}@{found.release.version}" for found in answers),
             model_sha256=_joined(found.release.graph_sha256 for found in answers),
             verdict=_joined(found.verdict.value for found in answers),

@@ -78,6 +78,8 @@ class Keyring:
         self._index_macs = {version: hmac.new(key, digestmod="sha256") for version, key in index.items()}
         self._patients = _Cache(PATIENT_KEYS_CACHED_MAX)
         self._periods = _Cache(PERIOD_KEYS_CACHED_MAX)
+        self._shared: dict[object, HeldKey] = {}  # keys of committed transactions; read by callers' threads, one at a time
+        self._unshared: dict[object, HeldKey] = {}  # keys met since the last commit
 
     @classmethod
     def load(cls, connection: LogConnection, kms: Kms) -> "Keyring":
@@ -97,6 +99,21 @@ class Keyring:
         """Let go of every cached patient and period key."""
         self._patients.clear()
         self._periods.clear()
+        self._shared = {}
+        self._unshared = {}
+
+    def share(self) -> None:
+        """Let callers' threads use the keys met since the last commit: they are stored now."""
+        if len(self._shared) + len(self._unshared) > PATIENT_KEYS_CACHED_MAX:
+            self._shared = {}
+        self._shared.update(self._unshared)
+        self._unshared.clear()
+
+    def shared_keys(self, tenant: str, patient: tuple[str, str] | None, month: str) -> tuple[HeldKey, HeldKey] | None:
+        """Return the patient's and the month's key where both are known to be stored. Safe on any thread."""
+        shared = self._shared
+        patient_key, period_key = shared.get((tenant, patient)), shared.get((tenant, month, "month"))
+        return (patient_key, period_key) if patient_key is not None and period_key is not None else None
 
     # -- finding keys -------------------------------------------------------------------------------------------------
 
@@ -116,6 +133,7 @@ class Keyring:
                 connection.insert_patient_key(row, tenant, lookup, self._index_version, at.isoformat())
             held = HeldKey(row.kid, row.kid_ring, _unwrap(row, self._ring))
             self._patients.put(name, held)
+            self._unshared[name] = held
         return held
 
     def period_key(self, connection: LogConnection, tenant: str, at: dt.datetime) -> HeldKey:
@@ -133,6 +151,7 @@ class Keyring:
                 connection.insert_period_key(row, tenant, month, at.isoformat())
             held = HeldKey(row.kid, row.kid_ring, _unwrap(row, self._ring))
             self._periods.put((tenant, month), held)
+            self._unshared[tenant, month, "month"] = held
         return held
 
     def keys_of(self, connection: LogConnection, kid_patient: str, kid_period: str) -> tuple[HeldKey, HeldKey]:

@@ -16,6 +16,7 @@ from gateway.audit.access import find_abandoned
 from gateway.audit.boot import BootLock, boot_directory, forget_dead, is_alive
 from gateway.audit.keys import Keyring, create_keys
 from gateway.audit.kms import KeyFailure, Kms
+from gateway.audit.preseal import Presealer
 from gateway.audit.record import Receipt, RecordDraft, RidMaker, check_facts
 from gateway.audit.seal import Instant, Origin, Sealer
 from gateway.audit.tail import TailBroken, append_sealed, load_head, verify_tail
@@ -39,9 +40,10 @@ class AuditLogError(Exception):
 class AuditLog:
     """Appends to one log. Safe to use from several event loops; made by `AuditLog.open`."""
 
-    def __init__(self, database: Database, writer: Writer, boot: BootLock) -> None:
+    def __init__(self, database: Database, writer: Writer, boot: BootLock, presealer: Presealer) -> None:
         self._database = database
         self._writer = writer
+        self._presealer = presealer
         self._boot = boot
         self._closed = False
         self._writer.start()
@@ -71,7 +73,7 @@ class AuditLog:
                 boot.release()
             told = str(error) if isinstance(error, KeyFailure | TailBroken) else type(error).__name__
             raise AuditLogError(f"the audit log cannot be opened: {told}") from error
-        return cls(database, writer, boot)
+        return cls(database, writer, boot, writer.make_presealer())
 
     @property
     def log_id(self) -> str:
@@ -94,14 +96,16 @@ class AuditLog:
         """
         if not drafts:
             raise ValueError("there is nothing to append")
-        for draft in drafts:
-            draft.payload_bytes()
         if self._closed or self._writer.not_accepting:
             raise unavailable(self._writer.not_accepting or "the audit log is closed")
         if self._writer.queue.qsize() >= QUEUE_WAITERS_MAX:
             raise unavailable("too many records wait to be written")
         loop = asyncio.get_running_loop()
         waiter = Waiter(drafts, loop)
+        waiter.sealed = self._presealer.seal(waiter.drafts)
+        if waiter.sealed is None:
+            for draft in drafts:
+                draft.payload_bytes()  # refuses what is too large before anybody waits for it
         timer = loop.call_later(max(0.0, timeout_s), waiter.give_up)
         started = loop.time()
         self._writer.queue.put(waiter)

@@ -77,20 +77,12 @@ class Sealer:
             KeyFailure: a key cannot be had.
             ValueError: header or payload is too large.
         """
-        patient, tenant = _patient_of(draft), draft.caller.tenant
+        patient, tenant = patient_of(draft), draft.caller.tenant
         keys = (
             self.keyring.patient_key(self.connection, tenant, patient, instant.at),
             self.keyring.period_key(self.connection, tenant, instant.at),
         )
-        fields = draft.facts()
-        fields["rid"] = rid
-        if caused_by:
-            fields["caused_by"] = caused_by
-        if draft.caller.user:
-            fields["user_token"] = self.keyring.actor_token(tenant, draft.caller.user)
-        token = self.keyring.search_token(patient, instant.month) if patient else None
-        sealed = seal_fields(fields, draft.payload_bytes(), keys, self.origin, instant, self._nonces.take(NONCE_BYTES))
-        return sealed if token is None else msgspec.structs.replace(sealed, tokens=(token,))
+        return seal_record(self.keyring, draft, (rid, caused_by), keys, (self.origin, instant, self._nonces.take(NONCE_BYTES)))
 
     def seal_abandoned(self, access: Mapping[str, str | int], rid: str, tokens: tuple[bytes, ...], instant: Instant) -> SealedRecord:
         """Seal the ABANDONED record of an ACCESS, of which only the header is known: same actor, same patient key, same search tokens.
@@ -105,6 +97,33 @@ class Sealer:
         fields.update(type=EventType.ABANDONED.value, outcome=Outcome.SERIOUS_FAILURE.value, rid=rid, caused_by=access["rid"])
         sealed = seal_fields(fields, b"{}", (patient_key, period_key), self.origin, instant, self._nonces.take(NONCE_BYTES))
         return msgspec.structs.replace(sealed, tokens=tokens)
+
+
+def seal_record(
+    keyring: Keyring,
+    draft: RecordDraft,
+    names: tuple[str, str | None],
+    keys: tuple[HeldKey, HeldKey],
+    made: tuple[Origin, Instant, bytes],
+) -> SealedRecord:
+    """Seal a draft. `names`: its rid and the rid it follows; `keys`: of the patient and the month; `made`: where, when, and the nonce.
+
+    Raises:
+        ValueError: header or payload is too large.
+    """
+    rid, caused_by = names
+    origin, instant, nonce = made
+    patient, tenant = patient_of(draft), draft.caller.tenant
+    fields = draft.facts()
+    fields["rid"] = rid
+    if caused_by:
+        fields["caused_by"] = caused_by
+    if draft.caller.user:
+        fields["user_token"] = keyring.actor_token(tenant, draft.caller.user)
+    sealed = seal_fields(fields, draft.payload_bytes(), keys, origin, instant, nonce)
+    if patient is None:
+        return sealed
+    return msgspec.structs.replace(sealed, tokens=(keyring.search_token(patient, instant.month),))
 
 
 def seal_fields(  # noqa: PLR0913 - what a record is sealed with, each named
@@ -192,7 +211,8 @@ def bound_bytes(fields: Mapping[str, str | int]) -> bytes:
     return orjson.dumps({name: fields[name] for name in BOUND_FIELDS})
 
 
-def _patient_of(draft: RecordDraft) -> tuple[str, str] | None:
+def patient_of(draft: RecordDraft) -> tuple[str, str] | None:
+    """Return (system, id) of the patient a record is about, None for none."""
     if draft.patient_id is None:
         return None
     return draft.patient_system or f"tenant:{draft.caller.tenant}", draft.patient_id

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable, Sequence
 
 from gateway.audit.record import EventType, Outcome, Receipt, RecordDraft
+from gateway.audit.seal import SealedRecord
 from gateway.errors import ErrorCode, Unavailable
 
 
@@ -28,6 +29,7 @@ class Waiter:
         self.drafts = tuple(drafts)
         self.loop = loop
         self.future: asyncio.Future[tuple[Receipt, ...]] | None = loop.create_future() if loop else None
+        self.sealed: tuple[SealedRecord, ...] | None = None  # set before it is queued, where the caller's thread could seal
         self.receipts: tuple[Receipt, ...] = ()
         self.error: Exception | None = None
         self._state = WaiterState.PENDING if loop else WaiterState.GAVE_UP

@@ -15,6 +15,7 @@ import msgspec
 
 from gateway.audit.access import OpenAccesses
 from gateway.audit.kms import KeyFailure
+from gateway.audit.preseal import Presealer
 from gateway.audit.record import Receipt, RecordDraft, RidMaker
 from gateway.audit.seal import Instant, SealedRecord, Sealer
 from gateway.audit.tail import TailBroken, append_sealed, reload_head, verify_tail
@@ -48,6 +49,10 @@ class Writer:
         self._stopping = False  # asked to end: do not wait for a store that fails
         self._ending = False  # the mark of the end was met in the queue
         self._thread = threading.Thread(target=self._run, name="audit-writer", daemon=True)
+
+    def make_presealer(self) -> Presealer:
+        """Return a sealer for the callers' thread, over the same keys."""
+        return Presealer(self._sealer.keyring, self._sealer.origin, self._clock)
 
     def start(self) -> None:
         """Start the thread."""
@@ -137,7 +142,7 @@ class Writer:
         for waiter in batch:
             place = _Place(waiter, len(sealed), marked=waiter.gave_up)
             try:
-                sealed += self._seal(waiter.drafts, instant, gave_up=place.marked)
+                sealed += self._presealed(waiter) or self._seal(waiter.drafts, instant, gave_up=place.marked)
                 places.append(place)
             except (KeyFailure, ValueError) as error:
                 if waiter.fail(error if isinstance(error, ValueError) else unavailable(str(error))):
@@ -152,10 +157,19 @@ class Writer:
         self._in_doubt = None
         self.head = head
         self._open.keep()
+        self._sealer.keyring.share()
         self._in_wal += len(sealed)
         if self._in_wal >= WAL_RECORDS_MAX:
             self._tidy()
         return refused + self._settle(places, sealed, first)
+
+    def _presealed(self, waiter: Waiter) -> Sequence[SealedRecord]:
+        """Return what the caller's thread sealed, taken into account; nothing when there is none, or when nobody waits any more."""
+        if waiter.sealed is None or waiter.gave_up:
+            return ()
+        for draft, record in zip(waiter.drafts, waiter.sealed, strict=True):
+            self._open.note(draft, record.rid, self.head.size)
+        return waiter.sealed
 
     def _seal(self, drafts: Sequence[RecordDraft], instant: Instant, *, gave_up: bool) -> list[SealedRecord]:
         """Seal the drafts of one waiter, and what says that their answer was never sent where nobody waits any more."""

@@ -33,7 +33,7 @@ _VALID = InputState.VALID  # the common case, asked for a hundred times per judg
 USABLE_STATES = frozenset({InputState.VALID, InputState.CONCLUDED_ABSENT, InputState.ASSUMED})
 
 
-class Evidence(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Evidence(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """One resource a value rests on, with the number, unit, time and (of a measurement) code as received."""
 
     source: SourceRef
@@ -43,7 +43,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     code: str | None = None
 
 
-class InputValue(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class InputValue(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """One input of one model for one patient at one as-of time.
 
     `value` is in the manifest's unit and set when a number was found, also when it is then withheld (stale, out of range), so that a person

@@ -29,7 +29,7 @@ class SettingSource(enum.StrEnum):
     MANIFEST_DEFAULT = "manifest-default"
 
 
-class QualityReport(msgspec.Struct, frozen=True, kw_only=True):
+class QualityReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether a record is good enough for a model, output by output.
 
     `verdict` is FALLBACK only after a fallback really answered; the judge leaves INDETERMINATE or NOT_APPLICABLE with `fallbacks` open.

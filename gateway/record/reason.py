@@ -46,7 +46,7 @@ NOT_APPLICABLE_CODES = frozenset({
 ADVISORY_CODES = frozenset({ReasonCode.CAUTION, ReasonCode.ASSUMED})
 
 
-class Reason(msgspec.Struct, frozen=True, order=True):
+class Reason(msgspec.Struct, frozen=True, order=True, omit_defaults=True):
     """One reason: a code, and for most codes the input it is about. `str()` gives the form of the vectors, `CODE:subject`.
 
     `detail` is words for a person (values and times of the patient may stand in it: it is PHI, and never enters a log).

@@ -40,7 +40,7 @@ class FhirTime(msgspec.Struct, frozen=True, gc=False):  # gc=False: many per rec
             raise ValueError("an instant needs a time zone")
 
 
-class SourceRef(msgspec.Struct, frozen=True, gc=False):
+class SourceRef(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The resource a value came from.
 
     `version` is `meta.versionId` as received and never invented; without one, `sha256` is the hex digest of the resource's bytes.

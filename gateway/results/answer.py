@@ -23,7 +23,7 @@ class Rung(enum.StrEnum):
     NONE = "none"
 
 
-class Prediction(msgspec.Struct, frozen=True, kw_only=True):
+class Prediction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One output that may be shown. `value` is full float64 on the output's own scale (a probability is 0..1)."""
 
     output: str
@@ -32,7 +32,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     terms: Mapping[str, float] = {}  # contributions on the model's own scale, by term
 
 
-class FallbackAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class FallbackAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A published score that answered under its own name, with its own outcome and citation."""
 
     score: str

@@ -20,7 +20,7 @@ _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?) (?P<unit>[dh])\b(?P<note>[^/;
 _UNLIMITED_WORDS = ("active", "ever", "no limit")
 
 
-class AgeLimit(msgspec.Struct, frozen=True, kw_only=True):
+class AgeLimit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How old a value may be in one care setting, in days.
 
     `hard_days`: older is stale; None = no limit stated. `soft_days`: older is answered with a caution. `applicable` is False where the
