@@ -133,7 +133,8 @@ def _indicator(alert: Prediction, threshold: float | None) -> str:
 def _fallback_summary(found: ModelAnswer, fallback: FallbackAnswer) -> str:
     number = f" {percent(fallback.value):.1f} %" if fallback.value is not None and fallback.unit == "1" else ""
     why = reasons_words((reason for reason in found.report.reasons if reason.withholds), found)
-    return f"{fallback.title}{number}; no {found.manifest.title}: {why}"
+    instead_of = f"{found.manifest.title} only in part" if found.predictions else f"no {found.manifest.title}"
+    return f"{fallback.title}{number}; {instead_of}: {why}"
 
 
 def _no_estimate_summary(found: ModelAnswer) -> str:

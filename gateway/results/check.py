@@ -27,8 +27,8 @@ PERFORMER_TYPES = frozenset({"Practitioner", "PractitionerRole", "Device"})  # R
 SUBJECT_TYPES = {"RiskAssessment": frozenset({"Patient", "Group"}), "Observation": frozenset({"Patient", "Group", "Device", "Location"})}
 RISK_ELEMENTS = frozenset({
     "resourceType", "id", "meta", "implicitRules", "language", "text", "contained", "extension", "modifierExtension", "identifier",
-    "basedOn", "parent", "status", "method", "code", "subject", "encounter", "occurrenceDateTime", "occurrencePeriod", "condition", "performer",
-    "reasonCode", "reasonReference", "basis", "prediction", "mitigation", "note",
+    "basedOn", "parent", "status", "method", "code", "subject", "encounter", "occurrenceDateTime", "occurrencePeriod", "condition",
+    "performer", "reasonCode", "reasonReference", "basis", "prediction", "mitigation", "note",
 })
 PREDICTION_ELEMENTS = frozenset({
     "id", "extension", "modifierExtension", "outcome", "probabilityDecimal", "probabilityRange", "qualitativeRisk", "relativeRisk",
@@ -229,8 +229,8 @@ def _is_date_time(value: object) -> bool:
 
 
 def _type_of(reference: Resource) -> str:
-    """Return the type a reference names; a urn:uuid of this Bundle names our own Device."""
+    """Return the type a reference names; a urn:uuid of this Bundle names our own Device, a logical reference says its type."""
     text = str(reference.get("reference", "")).partition("/_history/")[0]
     if text.startswith("urn:uuid:"):
         return "Device"
-    return text.rsplit("/", 2)[-2] if "/" in text else ""
+    return text.rsplit("/", 2)[-2] if "/" in text else str(reference.get("type", ""))

@@ -1,16 +1,19 @@
 """References to the tenant's resources, and identifiers that derive from what was answered."""
 
 import functools
+import re
 import uuid
 from collections.abc import Iterable
 
 from gateway.features.value import InputValue
 from gateway.record.values import SourceRef
 from gateway.results.answer import AssessmentAnswer, ModelAnswer
-from gateway.results.extension import RESOURCE_SHA256, string_extension
+from gateway.results.extension import RESOURCE_SHA256, plain_text, string_extension
 
 # Namespace of our uuid5 ids: made once, means nothing but "ours".
 NAMESPACE = uuid.UUID("6f1a2c36-6d0f-5a7b-9f5e-2a0a4f6f7c11")
+
+_is_fhir_id = re.compile(r"[A-Za-z0-9\-.]{1,64}").fullmatch  # R4 datatype id; a version is one as well
 
 
 def absolute(base_url: str | None, relative: str) -> str:
@@ -20,15 +23,27 @@ def absolute(base_url: str | None, relative: str) -> str:
 
 def subject_of(answer: AssessmentAnswer) -> dict[str, object]:
     """Return the reference to the patient."""
-    return {"reference": absolute(answer.base_url, f"Patient/{answer.patient_id}")}
+    return _reference("Patient", answer.patient_id, None, answer.base_url)
 
 
 def source_reference(source: SourceRef, base_url: str | None) -> dict[str, object]:
-    """Return a versioned reference, or an unversioned one with the digest of the resource as received."""
-    reference: dict[str, object] = {"reference": absolute(base_url, source.reference)}
+    """Return a versioned reference, or an unversioned one with the digest of the resource as received.
+
+    A resource handed over without an id, or with one that FHIR does not allow, has no address: it is named by type and digest alone.
+    """
+    reference = _reference(source.resource_type, source.id, source.version, base_url)
     if source.version is None and source.sha256 is not None:
         reference["extension"] = [string_extension(RESOURCE_SHA256, source.sha256)]
     return reference
+
+
+def _reference(resource_type: str, resource_id: str, version: str | None, base_url: str | None) -> dict[str, object]:
+    if not _is_fhir_id(resource_id):
+        known = plain_text(resource_id)
+        named: dict[str, object] = {"identifier": {"value": known}} if known else {"display": "received without an id"}
+        return {"type": resource_type, **named}
+    history = f"/_history/{version}" if version is not None and _is_fhir_id(version) else ""
+    return {"reference": absolute(base_url, f"{resource_type}/{resource_id}{history}")}
 
 
 def sources_of(values: Iterable[InputValue]) -> tuple[SourceRef, ...]:
