@@ -5,12 +5,13 @@ import contextlib
 import datetime as dt
 import gc
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 import orjson
-from fastapi import FastAPI
+from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from gateway import __version__
 from gateway.api.assess_risk import AssessRisk
@@ -18,6 +19,7 @@ from gateway.api.audited import Edge
 from gateway.api.authenticate import LoopbackDevelopment
 from gateway.api.cds import CdsHooks, CdsService, prefetch_templates
 from gateway.api.exchange import FHIR_JSON, Answer
+from gateway.api.front import GatewayApi
 from gateway.api.health import Check, live, metrics, readiness
 from gateway.api.not_found import add_error_answers
 from gateway.api.openapi import describe_routes
@@ -212,12 +214,12 @@ def open_answers(running: Running, cds: CdsHooks, checks: Mapping[str, Check]) -
     }
 
 
-def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
+def create_app(settings: Settings, clock: Clock | None = None) -> GatewayApi:
     """Return the ASGI application; everything is opened when it starts and closed when it stops."""
     configure_logging(settings.logging.level, settings.logging.format)
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: GatewayApi) -> AsyncIterator[None]:
         async with _telling_why(), open_gateway(settings, clock) as running:
             refusals = RefusalLog(running.audit, settings.tenant.name, wait_s_max=settings.audit.wait_s_max)
             edge = Edge(
@@ -236,7 +238,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
                 await asyncio.gather(flushing, return_exceptions=True)
                 await refusals.flush()
 
-    app = FastAPI(
+    app = GatewayApi(
         title="Clinical inference gateway", version=__version__, lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None,
         redirect_slashes=False,
     )
@@ -254,13 +256,21 @@ async def _telling_why() -> AsyncIterator[None]:
         raise
 
 
-def add_routes(app: FastAPI, running: Running, edge: Edge) -> None:
-    """Mount every route of the table."""
+def add_routes(app: GatewayApi, running: Running, edge: Edge) -> None:
+    """Mount every route of the table; those without a patient in their path are found at once."""
     server = running.settings.server
     cds = make_cds(running)
     operation = AssessRisk(running.gateway, deadline_s=server.deadline_rest_s)
     audited = audited_routes(operation, cds)
     unaudited = open_routes(open_answers(running, cds, running.checks))
-    app.router.routes.extend(as_starlette(audited, unaudited, edge))
+    routes = as_starlette(audited, unaudited, edge)
+    app.router.routes.extend(routes)
+    app.direct["POST", "/fhir/$assess-risk"] = (_endpoint(routes, "/fhir/$assess-risk"), {})
+    hook = _endpoint(routes, "/cds-services/{service_id}")
+    app.direct["POST", f"/cds-services/{CDS_SERVICE_ID}"] = (hook, {"service_id": CDS_SERVICE_ID})
     if server.openapi:
         describe_routes(app, audited, unaudited)
+
+
+def _endpoint(routes: Sequence[Route], path: str) -> ASGIApp:
+    return next(route.app for route in routes if route.path == path)

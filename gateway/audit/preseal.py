@@ -1,8 +1,8 @@
 """Sealing on the caller's thread, where every key is at hand.
 
-The writer's thread and the caller's take turns with the interpreter lock, and every encryption hands it over: under load the turns cost more
-than the work. So records whose keys are known to be stored are sealed before they are queued; the writer seals the rest as it comes to them.
-Only keys of committed transactions are used here: a key whose transaction is undone never existed.
+The writer's thread and the caller's take turns with the interpreter lock, and every encryption hands it over: under load the turns cost
+more than the work. So records whose keys are known to be stored are sealed before they are queued; the writer seals the rest as it comes to
+them. Only keys of committed transactions are used here: a key whose transaction is undone never existed.
 """
 
 import threading

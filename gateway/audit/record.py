@@ -181,7 +181,7 @@ def encode_header(fields: Mapping[str, str | int]) -> bytes:
 
 
 class Entropy:
-    """Random bytes of the operating system, drawn in blocks: each draw hands the interpreter lock away, and a busy loop gives it back late."""
+    """Random bytes of the operating system, drawn in blocks: each draw hands the interpreter lock away, and it comes back late."""
 
     BLOCK_BYTES = 4096
 

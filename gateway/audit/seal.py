@@ -126,7 +126,7 @@ def seal_record(
     return msgspec.structs.replace(sealed, tokens=(keyring.search_token(patient, instant.month),))
 
 
-def seal_fields(  # noqa: PLR0913 - what a record is sealed with, each named
+def seal_fields(
     fields: dict[str, str | int],
     payload: bytes,
     keys: tuple[HeldKey, HeldKey],
