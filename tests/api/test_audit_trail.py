@@ -55,6 +55,13 @@ def test_routes_of_production_are_all_of_our_own_kind(gateway):
     assert {type(route.app) for route in gateway.app.router.routes} == {Audited, Open}
 
 
+def test_the_short_way_in_leads_to_the_same_wrappers(gateway):
+    """What is answered past the framework is one of the audited routes, not another one."""
+    audited = {id(route.app) for route in gateway.app.router.routes if isinstance(route.app, Audited)}
+    assert gateway.app.direct
+    assert {id(endpoint) for endpoint, _ in gateway.app.direct.values()} <= audited
+
+
 @pytest.mark.parametrize("route", sorted(WITHOUT_PATIENT_DATA - {"/openapi.json", "/docs"}))
 def test_a_route_of_the_short_list_answers_without_a_record(gateway, route):
     """Discovery, metadata, health and metrics leave nothing in the log."""
