@@ -142,9 +142,15 @@ def make_source(settings: Settings, clock: Clock) -> FhirClient | None:
     if not fhir.base_url:
         return None
     limits = FhirLimits(
-        requests_at_once_max=fhir.requests_at_once_max, page_entries=fhir.page_entries, pages_max=fhir.pages_max,
-        entries_max=fhir.entries_max, body_bytes_max=fhir.body_bytes_max, pull_bytes_max=fhir.pull_bytes_max,
-        connections_max=fhir.connections_max, pulls_at_once_max=fhir.pulls_at_once_max, connect_s_max=fhir.connect_s_max,
+        requests_at_once_max=fhir.requests_at_once_max,
+        page_entries=fhir.page_entries,
+        pages_max=fhir.pages_max,
+        entries_max=fhir.entries_max,
+        body_bytes_max=fhir.body_bytes_max,
+        pull_bytes_max=fhir.pull_bytes_max,
+        connections_max=fhir.connections_max,
+        pulls_at_once_max=fhir.pulls_at_once_max,
+        connect_s_max=fhir.connect_s_max,
         attempts_max=fhir.attempts_max,
     )
     return FhirClient(fhir.base_url, limits=limits, clock=clock, policy=SourcePolicy(batch=BatchMode(fhir.batch)))
@@ -161,10 +167,18 @@ async def open_gateway(settings: Settings, clock: Clock | None = None) -> AsyncI
     source = make_source(settings, clock)
     try:
         gateway = Gateway(
-            terminology=terminology, reading=terminology.narrowed_to(concepts_read(model.manifest for model in models.values())),
-            releases=models, runtime=EngineRuntime(engine), audit=audit, clock=clock,
-            new_id=lambda: str(uuid.uuid4()), source=source, audit_wait_s_max=settings.audit.wait_s_max,
-            observation_mode=settings.fhir.observation_search, never_asked=never_asked(settings), site=settings.site,
+            terminology=terminology,
+            reading=terminology.narrowed_to(concepts_read(model.manifest for model in models.values())),
+            releases=models,
+            runtime=EngineRuntime(engine),
+            audit=audit,
+            clock=clock,
+            new_id=lambda: str(uuid.uuid4()),
+            source=source,
+            audit_wait_s_max=settings.audit.wait_s_max,
+            observation_mode=settings.fhir.observation_search,
+            never_asked=never_asked(settings),
+            site=settings.site,
         )
         checks: dict[str, Check] = {"audit": audit.healthy, "models": lambda: (bool(models), "" if models else "no model is released")}
         yield Running(settings=settings, gateway=gateway, audit=audit, source=source, checks=checks)
@@ -186,7 +200,9 @@ def make_cds(running: Running) -> CdsHooks:
     manifests = tuple(model.manifest for model in gateway.releases.values())
     plan = compile_plan(manifests, gateway.terminology, gateway.observation_mode).without(gateway.never_asked)
     service = CdsService(
-        id=CDS_SERVICE_ID, hook="patient-view", title="Clinical risk",
+        id=CDS_SERVICE_ID,
+        hook="patient-view",
+        title="Clinical risk",
         description="Judges the record, runs the released risk models and shows a card above their alert thresholds; "
         "says so when there is no estimate.",
         prefetch=prefetch_templates(plan),
@@ -223,7 +239,10 @@ def create_app(settings: Settings, clock: Clock | None = None) -> GatewayApi:
         async with _telling_why(), open_gateway(settings, clock) as running:
             refusals = RefusalLog(running.audit, settings.tenant.name, wait_s_max=settings.audit.wait_s_max)
             edge = Edge(
-                LoopbackDevelopment(settings.tenant.name), refusals, running.gateway.clock, body_bytes_max=settings.server.body_bytes_max,
+                LoopbackDevelopment(settings.tenant.name),
+                refusals,
+                running.gateway.clock,
+                body_bytes_max=settings.server.body_bytes_max,
                 concurrency_max=settings.server.concurrency_max,
             )
             add_routes(app, running, edge)
@@ -239,7 +258,12 @@ def create_app(settings: Settings, clock: Clock | None = None) -> GatewayApi:
                 await refusals.flush()
 
     app = GatewayApi(
-        title="Clinical inference gateway", version=__version__, lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None,
+        title="Clinical inference gateway",
+        version=__version__,
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
         redirect_slashes=False,
     )
     add_error_answers(app)

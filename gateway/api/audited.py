@@ -94,7 +94,14 @@ class Audited:
             raise NotAllowed(ErrorCode.FORBIDDEN, "This caller may not do that.")
 
     async def _refuse(self, exchange: Exchange, caller: Caller | None, error: GatewayError) -> Answer:
-        _log.warning("refused", operation=self.operation, code=error.code.value, status=error.http_status, detail=error.detail, exc_info=error.__cause__)
+        _log.warning(
+            "refused",
+            operation=self.operation,
+            code=error.code.value,
+            status=error.http_status,
+            detail=error.detail,
+            exc_info=error.__cause__,
+        )
         try:
             if not error.recorded:
                 await self._edge.refusals.refused(self.operation, caller, exchange.request_id, error)

@@ -50,7 +50,9 @@ def _merged_parameters(searches: list[Search]) -> str:
 class CdsHooks:
     """The CDS Hooks edge."""
 
-    def __init__(self, gateway: Gateway, services: Mapping[str, CdsService], render: Callable[[AssessmentAnswer], bytes], *, deadline_s: float) -> None:
+    def __init__(
+        self, gateway: Gateway, services: Mapping[str, CdsService], render: Callable[[AssessmentAnswer], bytes], *, deadline_s: float
+    ) -> None:
         self._gateway = gateway
         self._services = services
         self._render = render
@@ -101,11 +103,15 @@ class CdsHooks:
         """
         required = [key for key in prefetched.missing_keys if key not in OPTIONAL_KEYS]
         source = self._gateway.source
-        reachable = source is not None and request.fhir_server is not None and request.fhir_server.rstrip("/") == source.base_url.rstrip("/")
+        reachable = (
+            source is not None and request.fhir_server is not None and request.fhir_server.rstrip("/") == source.base_url.rstrip("/")
+        )
         if reachable:
             return prefetched.missing if required else frozenset()
         if required:
             raise PreconditionFailed(
-                ErrorCode.PREFETCH_MISSING, f"Needed data was not prefetched and cannot be fetched: {', '.join(required)}.", expression="prefetch"
+                ErrorCode.PREFETCH_MISSING,
+                f"Needed data was not prefetched and cannot be fetched: {', '.join(required)}.",
+                expression="prefetch",
             )
         return frozenset()

@@ -23,8 +23,12 @@ PREFETCH_GROUPS: Mapping[str, tuple[Group, ...]] = {
     "procedures": (Group.PROCEDURES,),
 }
 _TYPE_OF_GROUP: Mapping[Group, str] = {
-    **dict.fromkeys(OBSERVATION_GROUPS, "Observation"), Group.CONDITIONS: "Condition", Group.MEDICATIONS: "MedicationRequest",
-    Group.MEDICATION_STATEMENTS: "MedicationStatement", Group.ENCOUNTERS: "Encounter", Group.PROCEDURES: "Procedure",
+    **dict.fromkeys(OBSERVATION_GROUPS, "Observation"),
+    Group.CONDITIONS: "Condition",
+    Group.MEDICATIONS: "MedicationRequest",
+    Group.MEDICATION_STATEMENTS: "MedicationStatement",
+    Group.ENCOUNTERS: "Encounter",
+    Group.PROCEDURES: "Procedure",
 }
 PATIENT_KEY = "patient"
 OPTIONAL_KEYS = frozenset({"procedures", "medicationStatements"})
@@ -64,7 +68,7 @@ def parse_cds_request(body: bytes) -> CdsRequest:
     """Parse a hook request.
 
     Raises:
-        BadRequest: not JSON, a required field is missing, a key of the envelope is repeated, or authorization came without a server (cds-r-1).
+        BadRequest: not JSON, a required field is missing, a key is repeated, or authorization came without a server (cds-r-1).
     """
     try:
         request = _decode(body)

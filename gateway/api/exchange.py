@@ -1,4 +1,7 @@
-"""One HTTP exchange: headers and a bounded body in, one answer out. A thin layer over ASGI, because the framework's own costs more than a model."""
+"""One HTTP exchange: headers and a bounded body in, one answer out.
+
+A thin layer over ASGI, because the framework's own costs more than a model.
+"""
 
 import re
 import uuid

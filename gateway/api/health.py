@@ -41,7 +41,10 @@ def readiness(checks: Mapping[str, Check]) -> Callable[[], Answer]:
     def answer() -> Answer:
         results = {name: check() for name, check in checks.items()}
         ready = all(good for good, _ in results.values())
-        body = {"status": "ready" if ready else "not-ready", "checks": {name: {"ok": good, "reason": why} for name, (good, why) in results.items()}}
+        body = {
+            "status": "ready" if ready else "not-ready",
+            "checks": {name: {"ok": good, "reason": why} for name, (good, why) in results.items()},
+        }
         return Answer(status=200 if ready else 503, body=orjson.dumps(body), media_type=JSON)
 
     return answer

@@ -13,7 +13,7 @@ from gateway.features.manifest import Setting
 
 # FHIR R4 datatype `id` (2.24.0.1): up to 64 of these characters.
 _FHIR_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
-# FHIR R4 datatypes `date` and `dateTime`, whole days and zoned seconds only; years in which a patient can have lived, and no arithmetic overflows.
+# FHIR R4 datatypes `date` and `dateTime`, whole days and zoned seconds only; in years that no arithmetic overflows.
 _AS_OF = re.compile(r"(19|2\d)\d\d-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d))?", re.ASCII)
 _MODEL_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _NAMES = frozenset({"model", "asOf", "setting", "patient", "record", "recordComplete"})

@@ -40,7 +40,11 @@ class RefusalLog:
         if error.code is ErrorCode.AUDIT_UNAVAILABLE:
             return  # nothing can be recorded now; the log's own recovery tells the gap
         draft = RecordDraft(
-            type=EventType.REFUSED, outcome=Outcome.MINOR_FAILURE, caller=caller, request_id=request_id, http_status=error.http_status,
+            type=EventType.REFUSED,
+            outcome=Outcome.MINOR_FAILURE,
+            caller=caller,
+            request_id=request_id,
+            http_status=error.http_status,
             payload=_encode({"operation": operation, "code": error.code.value}),
         )
         await self._trail.append((draft,), self._wait_s_max)
@@ -65,6 +69,11 @@ class RefusalLog:
 
     def _counted(self, operation: str, code: str, count: int) -> RecordDraft:
         return RecordDraft(
-            type=EventType.AUTHN_FAIL, outcome=Outcome.MINOR_FAILURE, caller=Caller(client_id=STRANGER, tenant=self._tenant),
-            request_id=STRANGER, http_status=401, count=count, payload=_encode({"operation": operation, "code": code}),
+            type=EventType.AUTHN_FAIL,
+            outcome=Outcome.MINOR_FAILURE,
+            caller=Caller(client_id=STRANGER, tenant=self._tenant),
+            request_id=STRANGER,
+            http_status=401,
+            count=count,
+            payload=_encode({"operation": operation, "code": code}),
         )

@@ -36,16 +36,28 @@ def audited_routes(operation: AssessRisk, cds: CdsHooks) -> tuple[AuditedRoute, 
     """Return the routes that need a caller."""
     return (
         AuditedRoute(
-            path="/fhir/Patient/{patient_id}/$assess-risk", method="POST", operation="assess-risk", permission=Permission.ASSESS,
-            handler=operation.on_patient, summary="Assess one patient whose record is pulled from the FHIR server",
+            path="/fhir/Patient/{patient_id}/$assess-risk",
+            method="POST",
+            operation="assess-risk",
+            permission=Permission.ASSESS,
+            handler=operation.on_patient,
+            summary="Assess one patient whose record is pulled from the FHIR server",
         ),
         AuditedRoute(
-            path="/fhir/$assess-risk", method="POST", operation="assess-risk", permission=Permission.ASSESS,
-            handler=operation.on_system, summary="Assess a patient named by reference, or an inline record",
+            path="/fhir/$assess-risk",
+            method="POST",
+            operation="assess-risk",
+            permission=Permission.ASSESS,
+            handler=operation.on_system,
+            summary="Assess a patient named by reference, or an inline record",
         ),
         AuditedRoute(
-            path="/cds-services/{service_id}", method="POST", operation="cds-hook", permission=Permission.CDS,
-            handler=cds.invoke, summary="Answer a CDS Hooks request with cards",
+            path="/cds-services/{service_id}",
+            method="POST",
+            operation="cds-hook",
+            permission=Permission.CDS,
+            handler=cds.invoke,
+            summary="Answer a CDS Hooks request with cards",
         ),
     )
 

@@ -183,7 +183,9 @@ def without_pull(request: AssessmentRequest, plan: FetchPlan, error: GatewayErro
     if not request.prefetched:
         raise error
     raise PreconditionFailed(
-        ErrorCode.PREFETCH_MISSING, "Needed data was not prefetched and could not be fetched: patient.", detail=error.code.value,
+        ErrorCode.PREFETCH_MISSING,
+        "Needed data was not prefetched and could not be fetched: patient.",
+        detail=error.code.value,
         expression="prefetch.patient",
     ) from error
 

@@ -1,7 +1,7 @@
 """The audit entry of one assessment: opened before anything is read, closed before anything is answered, refused when nothing will be.
 
-Where nothing is pulled, ACCESS and RESULT share one commit (rules 9). The encrypted payload holds every element the rules looked at, so that
-the answer can be computed again from the record of it.
+Where nothing is pulled, ACCESS and RESULT share one commit (rules 9). The encrypted payload holds every element the rules looked at, so
+that the answer can be computed again from the record of it.
 """
 
 import datetime as dt
@@ -60,8 +60,13 @@ class AuditEntry:
         self._access_rid: str | None = None
         self._result_rid: str | None = None
         self._asked = _Asked(
-            operation=request.operation, patient=request.patient_id, user=request.caller.user, models=request.models, as_of=as_of,
-            setting=request.setting, pulled=request.pulls,
+            operation=request.operation,
+            patient=request.patient_id,
+            user=request.caller.user,
+            models=request.models,
+            as_of=as_of,
+            setting=request.setting,
+            pulled=request.pulls,
         )
 
     async def open(self) -> None:
@@ -93,8 +98,12 @@ class AuditEntry:
             gateway.errors.Unavailable: not durable within the time.
         """
         undelivered = RecordDraft(
-            type=EventType.NOT_DELIVERED, outcome=Outcome.MINOR_FAILURE, caller=self._request.caller, request_id=self._request.request_id,
-            patient_id=self._request.patient_id, caused_by=self._result_rid,
+            type=EventType.NOT_DELIVERED,
+            outcome=Outcome.MINOR_FAILURE,
+            caller=self._request.caller,
+            request_id=self._request.request_id,
+            patient_id=self._request.patient_id,
+            caused_by=self._result_rid,
         )
         await self._trail.append((undelivered,), self._wait_s_max)
 
@@ -105,7 +114,10 @@ class AuditEntry:
             gateway.errors.Unavailable: not durable within the time.
         """
         result = RecordDraft(
-            type=EventType.RESULT, caller=self._request.caller, request_id=self._request.request_id, patient_id=self._request.patient_id,
+            type=EventType.RESULT,
+            caller=self._request.caller,
+            request_id=self._request.request_id,
+            patient_id=self._request.patient_id,
             caused_by=self._access_rid,
             payload=_encode({"asked": self._asked, "inputs": inputs}),
         )
@@ -119,8 +131,12 @@ class AuditEntry:
             gateway.errors.Unavailable: not durable within the time.
         """
         refused = RecordDraft(
-            type=EventType.REFUSED, outcome=Outcome.SERIOUS_FAILURE, caller=self._request.caller, request_id=self._request.request_id,
-            patient_id=self._request.patient_id, http_status=error.http_status,
+            type=EventType.REFUSED,
+            outcome=Outcome.SERIOUS_FAILURE,
+            caller=self._request.caller,
+            request_id=self._request.request_id,
+            patient_id=self._request.patient_id,
+            http_status=error.http_status,
             payload=_encode({"asked": self._asked, "code": error.code.value, "detail": error.detail}),
         )
         await self._trail.append((refused,) if self._opened else (self._access(), refused), self._wait_s_max)
@@ -131,18 +147,28 @@ class AuditEntry:
 
     def _access(self) -> RecordDraft:
         return RecordDraft(
-            type=EventType.ACCESS, caller=self._request.caller, request_id=self._request.request_id,
-            patient_id=self._request.patient_id, payload=_encode({"asked": self._asked}),
+            type=EventType.ACCESS,
+            caller=self._request.caller,
+            request_id=self._request.request_id,
+            patient_id=self._request.patient_id,
+            payload=_encode({"asked": self._asked}),
         )
 
     def _result(self, answer: AssessmentAnswer, body: bytes) -> RecordDraft:
         answers = answer.answers
         payload = _ResultPayload(
-            asked=self._asked, assessment_id=answer.assessment_id, answered_at=answer.answered_at, retrospective=answer.retrospective,
-            answers=tuple(map(_model_record, answers)), body=msgspec.Raw(body),
+            asked=self._asked,
+            assessment_id=answer.assessment_id,
+            answered_at=answer.answered_at,
+            retrospective=answer.retrospective,
+            answers=tuple(map(_model_record, answers)),
+            body=msgspec.Raw(body),
         )
         return RecordDraft(
-            type=EventType.RESULT, caller=self._request.caller, request_id=self._request.request_id, patient_id=self._request.patient_id,
+            type=EventType.RESULT,
+            caller=self._request.caller,
+            request_id=self._request.request_id,
+            patient_id=self._request.patient_id,
             caused_by=self._access_rid,
             model_id=_joined(f"{found.release.name}@{found.release.version}" for found in answers),
             model_sha256=_joined(found.release.graph_sha256 for found in answers),

@@ -1,7 +1,8 @@
 """From a record to answers: pure, and the same for every edge, so that REST, CDS Hooks and the command line cannot disagree."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from gateway.assessment.ladder import climb_down
 from gateway.assessment.ports import ModelRuntime, ReleasedModel
@@ -75,7 +76,7 @@ def compute_answers(  # noqa: PLR0913 - when, in which setting and for which sit
     return tuple(answers)
 
 
-def _as_inputs(answer: ModelAnswer, read: Set[tuple[str, str]]) -> ModelOutputs:
+def _as_inputs(answer: ModelAnswer, read: AbstractSet[tuple[str, str]]) -> ModelOutputs:
     """Return those outputs that other models read, as they read them: unrounded, with lineage, evidence and reasons."""
     manifest = answer.manifest
     lineage = {"model": manifest.name, "version": manifest.version, "sha256": answer.release.graph_sha256}

@@ -45,19 +45,48 @@ CATEGORIES: Mapping[str, CodedCategory] = {
     "smoking": CodedCategory(concept="smoking", values={"smoking_current": 1.0, "smoking_no": 0.0}, unknown=("smoking_unknown",)),
 }
 # Rows of the code table that name the value of an Observation, not a finding of their own.
-VALUE_GROUPS = frozenset({
-    "smoking_current", "smoking_no", "smoking_unknown", "diabetes_NOT", "acvpu_alert", "acvpu_confusion", "acvpu_voice", "acvpu_pain",
-    "acvpu_unresponsive", "acvpu_scale", "loc_acvpu", "room_air", "on_oxygen", "news2_total", "news_total_precomputed",
-})
+VALUE_GROUPS = frozenset(
+    {
+        "smoking_current",
+        "smoking_no",
+        "smoking_unknown",
+        "diabetes_NOT",
+        "acvpu_alert",
+        "acvpu_confusion",
+        "acvpu_voice",
+        "acvpu_pain",
+        "acvpu_unresponsive",
+        "acvpu_scale",
+        "loc_acvpu",
+        "room_air",
+        "on_oxygen",
+        "news2_total",
+        "news_total_precomputed",
+    }
+)
 
 
 def overview_manifest(terminology: Terminology) -> ModelManifest:
     """Return a manifest without outputs whose inputs are the concepts of the terminology."""
     inputs = tuple(spec for concept in terminology.concepts.values() for spec in _specs(concept))
     return ModelManifest(
-        schema_version=1, name="record", version="1", title="What the record says", publisher="", citation="", doi="", licence="",
-        intended_use="", limitations=(), dsi_class="evidence-based", result="measurement", inputs=inputs, outputs=(),
-        eligibility=Eligibility(age_years=Range(low=0, high=200)), result_tensor="", applicable_tensor="",
+        schema_version=1,
+        name="record",
+        version="1",
+        title="What the record says",
+        publisher="",
+        citation="",
+        doi="",
+        licence="",
+        intended_use="",
+        limitations=(),
+        dsi_class="evidence-based",
+        result="measurement",
+        inputs=inputs,
+        outputs=(),
+        eligibility=Eligibility(age_years=Range(low=0, high=200)),
+        result_tensor="",
+        applicable_tensor="",
     )
 
 

@@ -18,7 +18,7 @@ def _waits() -> bool:
 class AssessmentRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One request for one patient.
 
-    `given`: what the caller handed over (an inline record, a prefetch). `pull`: the groups still to be fetched from the tenant's FHIR server;
+    `given`: what the caller handed over (an inline record, a prefetch). `pull`: the groups still to be fetched from the tenant's server;
     None = the whole plan of the models, empty = nothing is pulled. `models`: names, empty = every released model. `as_of`: None = now.
     `client_left`: tells, without waiting, whether whoever asked has hung up. `prefetched`: the caller was asked to bring the
     record along (CDS Hooks), so that a Patient who cannot be had, or a resource of another patient, is a failed precondition (rules 6).

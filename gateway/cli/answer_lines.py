@@ -131,9 +131,13 @@ def essence(body: bytes) -> str:
     resource = next(entry["resource"] for entry in bundle["entry"] if entry["resource"]["resourceType"] == "RiskAssessment")
     prediction = {name: value for name, value in resource["prediction"][0].items() if name != "outcome"}
     shown: dict[str, Any] = {  # any JSON value
-        "resourceType": resource["resourceType"], "status": resource["status"], "method": {"text": resource["method"]["text"]},
-        "subject": resource["subject"], "occurrenceDateTime": resource["occurrenceDateTime"],
+        "resourceType": resource["resourceType"],
+        "status": resource["status"],
+        "method": {"text": resource["method"]["text"]},
+        "subject": resource["subject"],
+        "occurrenceDateTime": resource["occurrenceDateTime"],
         "prediction": [{"outcome": {"text": resource["prediction"][0]["outcome"]["text"]}, **prediction}],
-        "basis": resource["basis"][:1], "note": resource["note"][:1],
+        "basis": resource["basis"][:1],
+        "note": resource["note"][:1],
     }
     return msgspec.json.format(msgspec.json.encode(shown), indent=2).decode()

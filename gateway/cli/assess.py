@@ -14,6 +14,7 @@ from gateway.cli.sources import (
     CompleteOption,
     PatientArgument,
     PatientOption,
+    RecordOptions,
     SettingOption,
     make_request,
     with_gateway,
@@ -35,13 +36,11 @@ def assess(  # noqa: PLR0913 - typer takes one parameter per option
 ) -> None:
     """Assess a patient of the FHIR server, or a Bundle file. Leaves an audit record like any caller."""
     settings = settings_of(config)
+    models = tuple(model or ())
+    options = RecordOptions(as_of=as_of, setting=setting, complete=record_complete, of_patient=of_patient, models=models)
 
     async def work(running: Running) -> Assessed:
-        request = make_request(
-            running, patient, operation="cli:assess", as_of=as_of, setting=setting, models=tuple(model or ()), complete=record_complete,
-            of_patient=of_patient,
-        )
-        return await assess_patient(request, running.gateway, render)
+        return await assess_patient(make_request(running, patient, "cli:assess", options), running.gateway, render)
 
     assessed = with_gateway(settings, work)
     if as_json:
@@ -50,4 +49,3 @@ def assess(  # noqa: PLR0913 - typer takes one parameter per option
     for line in describe(assessed.answer):
         say(line)
     say(f"audit receipt: {assessed.receipt}")
-

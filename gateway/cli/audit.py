@@ -37,7 +37,7 @@ DatabaseOption = Annotated[Path | None, typer.Option("--database", help="The log
 @app.command("verify")
 def verify(
     database: DatabaseOption = None,
-    payloads: Annotated[bool, typer.Option("--payloads", help="Open every payload too; needs the key file.")] = False,  # noqa: FBT002
+    payloads: Annotated[bool, typer.Option("--payloads", help="Open every payload too; needs the key file.")] = False,  # noqa: FBT002 - a flag of the command line
     as_json: JsonOption = False,  # noqa: FBT002 - a flag of the command line
     config: ConfigOption = None,
 ) -> None:
@@ -80,7 +80,7 @@ def report_lines(report: VerifyReport) -> list[str]:
 @app.command("show")
 def show(
     index: Annotated[int | None, typer.Argument(help="Index of one record; without it the newest ones are listed.")] = None,
-    payload: Annotated[bool, typer.Option("--payload", help="Open the encrypted payload. Leaves an AUDIT_READ record.")] = False,  # noqa: FBT002
+    payload: Annotated[bool, typer.Option("--payload", help="Open the encrypted payload. Leaves an AUDIT_READ record.")] = False,  # noqa: FBT002 - a flag of the command line
     last: Annotated[int, typer.Option("--last", help="How many records to list.", min=1)] = 20,
     as_json: JsonOption = False,  # noqa: FBT002 - a flag of the command line
     config: ConfigOption = None,
@@ -128,7 +128,11 @@ def _line(row: dict[str, object]) -> str:
     header = row["header"]
     fields = header if isinstance(header, dict) else {}
     parts = [str(row["index"]), str(fields.get("recorded", "")), str(fields.get("type", "")), str(fields.get("outcome", ""))]
-    parts += [f"{name}={fields[name]}" for name in ("client_id", "model_id", "dq_verdict", "rung", "fallback", "http_status", "count") if name in fields]
+    parts += [
+        f"{name}={fields[name]}"
+        for name in ("client_id", "model_id", "dq_verdict", "rung", "fallback", "http_status", "count")
+        if name in fields
+    ]
     text = " ".join(parts)
     return text + (f"\n{msgspec.json.format(msgspec.json.encode(row['payload']), indent=2).decode()}" if "payload" in row else "")
 
@@ -140,7 +144,9 @@ async def _record_reading(settings: Settings, index: int | None, last: int) -> N
     except (AuditLogError, KeyFailure) as error:
         fail(f"the log cannot be opened: {error}")
     draft = RecordDraft(
-        type=EventType.AUDIT_READ, caller=cli_caller(settings), request_id=str(uuid.uuid4()),
+        type=EventType.AUDIT_READ,
+        caller=cli_caller(settings),
+        request_id=str(uuid.uuid4()),
         payload={"index": index, "last": None if index is not None else last},
     )
     try:

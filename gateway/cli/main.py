@@ -5,7 +5,10 @@ import typer
 from gateway.cli import assess, audit, demo, doctor, models, record, serve, terminology
 
 app = typer.Typer(
-    name="gateway", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
+    name="gateway",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
     help="Clinical inference gateway: pulls a FHIR record, judges it, runs risk models, audits before it answers.",
 )
 app.command("serve")(serve.serve)

@@ -26,8 +26,12 @@ def list_models(as_json: JsonOption = False, config: ConfigOption = None) -> Non
     releases, _, _ = load_all(config)
     rows = [
         {
-            "name": release.manifest.name, "version": release.manifest.version, "title": release.manifest.title,
-            "inputs": len(release.manifest.inputs), "outputs": len(release.manifest.outputs), "sha256": release.identity.graph_sha256,
+            "name": release.manifest.name,
+            "version": release.manifest.version,
+            "title": release.manifest.title,
+            "inputs": len(release.manifest.inputs),
+            "outputs": len(release.manifest.outputs),
+            "sha256": release.identity.graph_sha256,
         }
         for release in releases.values()
     ]
@@ -52,7 +56,9 @@ def check(
         fail(f"no model {name!r} is released here; released: {', '.join(releases)}")
     reports = run_checks(release, engine, terminology, vectors)
     if as_json:
-        emit([{"model": report.model, "kind": report.kind, "rows": report.rows.rows, "failures": report.rows.failures} for report in reports])
+        emit(
+            [{"model": report.model, "kind": report.kind, "rows": report.rows.rows, "failures": report.rows.failures} for report in reports]
+        )
     else:
         print_reports(reports)
     if not all(report.rows.passed for report in reports):

@@ -6,7 +6,16 @@ import typer
 from gateway.app import Running
 from gateway.assessment.overview import Overview, show_record
 from gateway.cli.console import ConfigOption, JsonOption, emit, say, settings_of
-from gateway.cli.sources import AsOfOption, CompleteOption, PatientArgument, PatientOption, SettingOption, make_request, with_gateway
+from gateway.cli.sources import (
+    AsOfOption,
+    CompleteOption,
+    PatientArgument,
+    PatientOption,
+    RecordOptions,
+    SettingOption,
+    make_request,
+    with_gateway,
+)
 from gateway.features.value import InputValue
 
 app = typer.Typer(no_args_is_help=True)
@@ -29,12 +38,10 @@ def show(  # noqa: PLR0913 - typer takes one parameter per option
 ) -> None:
     """Show every concept found in a record, with value, unit, time and source, and everything that was dropped. Leaves an audit record."""
     settings = settings_of(config)
+    options = RecordOptions(as_of=as_of, setting=setting, complete=record_complete, of_patient=of_patient)
 
     async def work(running: Running) -> Overview:
-        request = make_request(
-            running, patient, operation="cli:record-show", as_of=as_of, setting=setting, complete=record_complete, of_patient=of_patient
-        )
-        return await show_record(request, running.gateway)
+        return await show_record(make_request(running, patient, "cli:record-show", options), running.gateway)
 
     overview = with_gateway(settings, work)
     if as_json:

@@ -34,8 +34,16 @@ def server_config(settings: Settings) -> uvicorn.Config:
     One process: two on one SQLite log wait for each other's lock, and at eight requests at once refused answers.
     """
     return uvicorn.Config(
-        create_app(settings), loop="uvloop", http="httptools", lifespan="on", log_config=None, access_log=False, server_header=False,
-        timeout_graceful_shutdown=round(settings.server.shutdown_grace_s), h11_max_incomplete_event_size=65_536, ws="none",
+        create_app(settings),
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=round(settings.server.shutdown_grace_s),
+        h11_max_incomplete_event_size=65_536,
+        ws="none",
     )
 
 

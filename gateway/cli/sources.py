@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, TypeVar
 
+import msgspec
 import typer
 
 from gateway.api.parameters import parse_as_of, parse_patient_id, parse_setting
@@ -16,6 +17,7 @@ from gateway.cli.console import fail
 from gateway.clock import Deadline
 from gateway.config import Settings, SettingsError, require_safe
 from gateway.errors import GatewayError
+from gateway.fhir.group import FetchedRecord
 from gateway.identity import Caller, Permission, RequestId, TenantId
 from gateway.record import read_bundle
 
@@ -33,38 +35,59 @@ PatientOption = Annotated[str | None, typer.Option("--patient", help="Which pati
 def cli_caller(settings: Settings) -> Caller:
     """Return who uses the command line: the operating system's user."""
     return Caller(
-        client_id="cli", tenant=TenantId(settings.tenant.name), user=getpass.getuser(),
+        client_id="cli",
+        tenant=TenantId(settings.tenant.name),
+        user=getpass.getuser(),
         permissions=frozenset({Permission.ASSESS, Permission.ASSESS_RETROSPECTIVE, Permission.AUDIT_READ, Permission.MODEL_READ}),
     )
 
 
-def make_request(  # noqa: PLR0913 - the command's own options, passed on once
-    running: Running, patient: str, *, operation: str, as_of: str | None, setting: str | None, models: tuple[str, ...] = (),
-    complete: bool = False, of_patient: str | None = None,
-) -> AssessmentRequest:
+class RecordOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the options of a command say about a record, as they were typed."""
+
+    as_of: str | None
+    setting: str | None
+    complete: bool
+    of_patient: str | None
+    models: tuple[str, ...] = ()
+
+
+def make_request(running: Running, patient: str, operation: str, options: RecordOptions) -> AssessmentRequest:
     """Return the request that the command's options mean.
 
     Raises:
         gateway.errors.GatewayError: an option, or the file, cannot be understood.
     """
     settings = running.settings
-    file = Path(patient)
-    given = None
-    if file.is_file():
-        base_url = running.source.base_url if running.source else None
-        given = read_bundle(file.read_bytes(), patient_id=of_patient, declared_complete=complete, base_url=base_url)
+    given = _load_record(running, Path(patient), options)
     return AssessmentRequest(
-        caller=cli_caller(settings), request_id=RequestId(str(uuid.uuid4())), operation=operation,
+        caller=cli_caller(settings),
+        request_id=RequestId(str(uuid.uuid4())),
+        operation=operation,
         patient_id=given.patient_id if given else parse_patient_id(patient.removeprefix("Patient/")),
-        deadline=Deadline(running.gateway.clock, settings.server.deadline_rest_s), models=models,
-        as_of=parse_as_of(as_of) if as_of else None, setting=parse_setting(setting) if setting else None,
-        given=given, pull=frozenset() if given else None,
+        deadline=Deadline(running.gateway.clock, settings.server.deadline_rest_s),
+        models=options.models,
+        as_of=parse_as_of(options.as_of) if options.as_of else None,
+        setting=parse_setting(options.setting) if options.setting else None,
+        given=given,
+        pull=frozenset() if given else None,
     )
+
+
+def _load_record(running: Running, file: Path, options: RecordOptions) -> FetchedRecord | None:
+    """Return the record of a Bundle file; None when the argument names no file, and so a patient of the server."""
+    if not file.is_file():
+        return None
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        fail(f"the file cannot be read ({error.strerror})")
+    base_url = running.source.base_url if running.source else None
+    return read_bundle(raw, patient_id=options.of_patient, declared_complete=options.complete, base_url=base_url)
 
 
 def with_gateway(settings: Settings, work: Callable[[Running], Awaitable[T]]) -> T:
     """Open the gateway, do the work, close it; whatever hinders it ends the command with status 2."""
-
     try:
         require_safe(settings)
     except SettingsError as error:

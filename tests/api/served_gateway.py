@@ -57,10 +57,6 @@ class FaultyFhir:
         await send({"type": "http.response.body", "body": fault.body})
 
 
-
-
-
-
 @contextlib.contextmanager
 def faulty_fhir() -> Iterator[tuple[FaultyFhir, str]]:
     """Serve the project's synthetic patients behind a FaultyFhir; give it and its base URL."""

@@ -46,7 +46,9 @@ def test_every_route_is_audited_or_on_the_short_list(fhir_server, tmp_path):
     bare = {route.path for route in routes if not isinstance(route.app, Audited)}
     assert bare == WITHOUT_PATIENT_DATA
     assert {route.path for route in routes if isinstance(route.app, Audited)} == {
-        "/fhir/Patient/{patient_id}/$assess-risk", "/fhir/$assess-risk", "/cds-services/{service_id}",
+        "/fhir/Patient/{patient_id}/$assess-risk",
+        "/fhir/$assess-risk",
+        "/cds-services/{service_id}",
     }
 
 
@@ -103,7 +105,8 @@ def bundle_of(patient: str) -> dict:
     """Return a synthetic patient's resources as one Bundle, dates rendered against now."""
     resources = load_fixtures(fixtures_dir(), SystemClock().now())
     theirs = [
-        one for one in resources
+        one
+        for one in resources
         if one["id"] == patient or any(one.get(name, {}).get("reference") == f"Patient/{patient}" for name in ("subject", "patient"))
     ]
     return {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": one} for one in theirs]}
@@ -121,7 +124,7 @@ def test_the_payload_of_a_result_opens_and_holds_the_answer(gateway):
     assert {"prevent", "ckdepi2021"} <= {found["release"]["name"] for found in payload["answers"]}
 
 
-# --- strangers -------------------------------------------------------------------------------------------------------------------
+# --- strangers --------------------------------------------------------------------------------------------------------------------
 
 
 async def ask_from(app, host: str) -> int:
@@ -129,8 +132,17 @@ async def ask_from(app, host: str) -> int:
     sent = []
     body = json.dumps(parameters_of()).encode()
     scope = {
-        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http", "query_string": b"",
-        "path": "/fhir/Patient/demo-complete/$assess-risk", "raw_path": b"", "root_path": "", "server": ("127.0.0.1", 80), "client": (host, 4711),
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "query_string": b"",
+        "path": "/fhir/Patient/demo-complete/$assess-risk",
+        "raw_path": b"",
+        "root_path": "",
+        "server": ("127.0.0.1", 80),
+        "client": (host, 4711),
         "headers": [(b"content-type", b"application/json")],
     }
     messages = [{"type": "http.request", "body": body}]
@@ -138,7 +150,7 @@ async def ask_from(app, host: str) -> int:
     async def receive():
         if messages:
             return messages.pop()
-        await asyncio.Event().wait()  # a client that waits for its answer says nothing more
+        return await asyncio.get_running_loop().create_future()  # a client that waits for its answer says nothing more
 
     async def send(message):
         sent.append(message)
@@ -190,7 +202,7 @@ def test_counts_that_could_not_be_written_are_kept():
     assert asyncio.run(run()) == [3]
 
 
-# --- faults of our own -----------------------------------------------------------------------------------------------------------
+# --- faults of our own ------------------------------------------------------------------------------------------------------------
 
 
 class Broken:
@@ -216,7 +228,10 @@ def test_an_unforeseen_fault_after_access_leaves_an_end(fhir_server, tmp_path, b
             if bug_in == "the runtime":
                 gateway = msgspec.structs.replace(gateway, runtime=Broken())
             request = AssessmentRequest(
-                caller=caller, request_id=RequestId("broken"), operation="assess-risk", patient_id="demo-complete",
+                caller=caller,
+                request_id=RequestId("broken"),
+                operation="assess-risk",
+                patient_id="demo-complete",
                 deadline=Deadline(gateway.clock, 10),
             )
             with pytest.raises(GatewayError) as raised:
@@ -230,7 +245,7 @@ def test_an_unforeseen_fault_after_access_leaves_an_end(fhir_server, tmp_path, b
         assert [record.fields["type"] for record in reader.records()] == ["ACCESS", "REFUSED"]
 
 
-# --- clients that leave ----------------------------------------------------------------------------------------------------------
+# --- clients that leave -----------------------------------------------------------------------------------------------------------
 
 
 def hang_up_early(url: str, request_id: str) -> None:
@@ -240,7 +255,8 @@ def hang_up_early(url: str, request_id: str) -> None:
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(
             b"POST /fhir/Patient/demo-complete/$assess-risk HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-            + f"X-Request-ID: {request_id}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+            + f"X-Request-ID: {request_id}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            + body
         )
 
 

@@ -14,7 +14,10 @@ SERVICE = "/cds-services/patient-risk"
 EXTENSION = "example.clinical-inference-gateway.assessment"
 ROOT = Path(__file__).resolve().parents[2]
 OUTCOME = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "timeout"}]}
-WARNING = {"resourceType": "OperationOutcome", "issue": [{"severity": "warning", "code": "not-found", "details": {"coding": [{"code": "4101"}]}}]}
+WARNING = {
+    "resourceType": "OperationOutcome",
+    "issue": [{"severity": "warning", "code": "not-found", "details": {"coding": [{"code": "4101"}]}}],
+}
 
 
 @pytest.fixture
@@ -25,7 +28,9 @@ def prefetch(gateway, fhir_server):
 
     def fill(patient: str, *left_out: str) -> dict:
         with httpx.Client(base_url=base_url, trust_env=False, timeout=30) as http:
-            queries = {key: query.replace("{{context.patientId}}", patient) for key, query in service["prefetch"].items() if key not in left_out}
+            queries = {
+                key: query.replace("{{context.patientId}}", patient) for key, query in service["prefetch"].items() if key not in left_out
+            }
             return {key: http.get(f"/{query}" + ("" if key == "patient" else "&_count=1000")).json() for key, query in queries.items()}
 
     return fill
@@ -33,7 +38,10 @@ def prefetch(gateway, fhir_server):
 
 def hook(patient: str = "demo-complete", **fields: object) -> dict:
     return {
-        "hook": "patient-view", "hookInstance": str(uuid.uuid4()), "context": {"patientId": patient, "userId": "Practitioner/p1"}, **fields,
+        "hook": "patient-view",
+        "hookInstance": str(uuid.uuid4()),
+        "context": {"patientId": patient, "userId": "Practitioner/p1"},
+        **fields,
     }
 
 
@@ -51,7 +59,7 @@ def code_of(answer: httpx.Response) -> str:
     return answer.json()["issue"][0]["details"]["coding"][0]["code"]
 
 
-# --- discovery -------------------------------------------------------------------------------------------------------------------
+# --- discovery --------------------------------------------------------------------------------------------------------------------
 
 
 def test_discovery_names_the_service_and_its_prefetch(gateway):
@@ -108,7 +116,7 @@ def test_a_patient_id_with_its_type_is_tolerated(gateway, prefetch, given):
     assert "prevent" in told(call(gateway, hook(given, prefetch=prefetch("demo-complete"))))
 
 
-# --- the states of one key (2.4) ---------------------------------------------------------------------------------------------------
+# --- the states of one key (2.4) --------------------------------------------------------------------------------------------------
 
 
 def cut(bundle: dict) -> dict:
@@ -116,7 +124,9 @@ def cut(bundle: dict) -> dict:
 
 
 def only(*resources: dict, total: int | None = None) -> dict:
-    entries = [{"resource": one, "search": {"mode": "outcome" if one["resourceType"] == "OperationOutcome" else "match"}} for one in resources]
+    entries = [
+        {"resource": one, "search": {"mode": "outcome" if one["resourceType"] == "OperationOutcome" else "match"}} for one in resources
+    ]
     return {"resourceType": "Bundle", "type": "searchset", "entry": entries, **({} if total is None else {"total": total})}
 
 
@@ -206,7 +216,7 @@ def test_a_repeated_key_is_refused_where_identity_stands(gateway, prefetch, give
     assert (answer.status_code, code_of(answer)) == (400, "malformed-json")
 
 
-# --- what a request must have -------------------------------------------------------------------------------------------------------
+# --- what a request must have -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -243,11 +253,12 @@ def test_missing_keys_without_a_server_are_all_named(gateway, prefetch):
     assert answer.status_code == 412
     text = answer.json()["issue"][0]["details"]["text"]
     assert [key for key in ("patient", "observations", "conditions", "medications", "encounters", "procedures") if key in text] == [
-        "medications", "encounters",
+        "medications",
+        "encounters",
     ]
 
 
-# --- top-up -------------------------------------------------------------------------------------------------------------------------
+# --- top-up -----------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
@@ -312,7 +323,7 @@ def test_rest_gives_up_in_time_as_well(fhir, fhir_server, tmp_path):
         assert served.types_of("late-1") == ["ACCESS", "REFUSED"]
 
 
-# --- bodies of third parties ---------------------------------------------------------------------------------------------------------
+# --- bodies of third parties ------------------------------------------------------------------------------------------------------
 
 
 def third_party_bodies() -> list[Path]:

@@ -1,4 +1,4 @@
-"""Every way in which `$assess-risk` says no: status, stable code, an OperationOutcome that echoes nothing, and the audit record it leaves."""
+"""Every way in which `$assess-risk` says no: status, stable code, an OperationOutcome that echoes nothing, and its audit record."""
 
 import json
 import sqlite3
@@ -18,7 +18,10 @@ def body(*parameters: dict) -> bytes:
 
 
 def record_of(*resources: dict) -> dict:
-    return {"name": "record", "resource": {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": one} for one in resources]}}
+    return {
+        "name": "record",
+        "resource": {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": one} for one in resources]},
+    }
 
 
 PERSON = {"resourceType": "Patient", "id": "p1", "gender": "female", "birthDate": "1970-01-01"}
@@ -35,14 +38,22 @@ TABLE = (
     ("a parameter twice", PATIENT, body(*[{"name": "setting", "valueCode": "ed"}] * 2), {}, 400, "malformed-parameters", ["REFUSED"]),
     ("a key twice", PATIENT, b'{"resourceType":"Parameters","parameter":[],"parameter":[]}', {}, 400, "malformed-json", ["REFUSED"]),
     (
-        "two patients under one key", SYSTEM,
+        "two patients under one key",
+        SYSTEM,
         b'{"resourceType":"Parameters","parameter":[{"name":"patient","valueId":"Canary-4711","valueId":"demo-complete"}]}',
-        {}, 400, "malformed-json", ["REFUSED"],
+        {},
+        400,
+        "malformed-json",
+        ["REFUSED"],
     ),
     (
-        "two records under one key", SYSTEM,
+        "two records under one key",
+        SYSTEM,
         body(record_of(PERSON)).replace(b'"resource": {"resourceType": "Bundle"', b'"resource": {}, "resource": {"resourceType": "Bundle"'),
-        {}, 400, "malformed-json", ["REFUSED"],
+        {},
+        400,
+        "malformed-json",
+        ["REFUSED"],
     ),
     ("no body type", PATIENT, EMPTY, {"content-type": "text/plain"}, 415, "unsupported-media-type", ["REFUSED"]),
     ("XML", PATIENT, b"<Parameters/>", {"content-type": "application/fhir+xml"}, 415, "unsupported-media-type", ["REFUSED"]),
@@ -54,14 +65,30 @@ TABLE = (
     ("asOf is a month", PATIENT, body({"name": "asOf", "valueDate": "2024-01"}), {}, 400, "invalid-as-of", ["REFUSED"]),
     ("asOf is a week", PATIENT, body({"name": "asOf", "valueDate": "2024-W01-1"}), {}, 400, "invalid-as-of", ["REFUSED"]),
     ("asOf does not exist", PATIENT, body({"name": "asOf", "valueDate": "2023-02-29"}), {}, 400, "invalid-as-of", ["REFUSED"]),
-    ("asOf in the year 1", PATIENT, body({"name": "asOf", "valueDateTime": "0001-01-01T00:00:00+14:00"}), {}, 400, "invalid-as-of", ["REFUSED"]),
+    (
+        "asOf in the year 1",
+        PATIENT,
+        body({"name": "asOf", "valueDateTime": "0001-01-01T00:00:00+14:00"}),
+        {},
+        400,
+        "invalid-as-of",
+        ["REFUSED"],
+    ),
     ("asOf in the year 9999", PATIENT, body({"name": "asOf", "valueDate": "9999-12-31"}), {}, 400, "invalid-as-of", ["REFUSED"]),
     ("a setting of its own", PATIENT, body({"name": "setting", "valueCode": CANARY}), {}, 400, "invalid-setting", ["REFUSED"]),
     ("an unknown model", PATIENT, body({"name": "model", "valueString": "nosuchmodel"}), {}, 400, "unknown-model", ["ACCESS", "REFUSED"]),
     ("a model that cannot be one", PATIENT, body({"name": "model", "valueString": "../x"}), {}, 400, "unknown-model", ["REFUSED"]),
     ("an id that is none", "/fhir/Patient/a_b!/$assess-risk", EMPTY, {}, 400, "invalid-patient-id", ["REFUSED"]),
     ("an id too long", f"/fhir/Patient/{'x' * 65}/$assess-risk", EMPTY, {}, 400, "invalid-patient-id", ["REFUSED"]),
-    ("another patient in the body", PATIENT, body({"name": "patient", "valueId": "demo-si-units"}), {}, 400, "patient-mismatch", ["REFUSED"]),
+    (
+        "another patient in the body",
+        PATIENT,
+        body({"name": "patient", "valueId": "demo-si-units"}),
+        {},
+        400,
+        "patient-mismatch",
+        ["REFUSED"],
+    ),
     ("nobody", SYSTEM, EMPTY, {}, 400, "malformed-parameters", ["REFUSED"]),
     ("a record that is no Bundle", SYSTEM, body({"name": "record", "resource": PERSON}), {}, 400, "invalid-record", ["REFUSED"]),
     ("a record without its resource", SYSTEM, body({"name": "record"}), {}, 400, "malformed-parameters", ["REFUSED"]),
@@ -72,7 +99,9 @@ TABLE = (
 )
 
 
-@pytest.mark.parametrize(("path", "sent", "headers", "status", "code", "records"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
+@pytest.mark.parametrize(
+    ("path", "sent", "headers", "status", "code", "records"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
+)
 def test_what_is_wrong_is_said_without_repeating_it(gateway, path, sent, headers, status, code, records):
     """Status and stable code as in the table; an OperationOutcome; the request id comes back; exactly these audit records."""
     request_id = f"r-{uuid.uuid4()}"
@@ -157,7 +186,9 @@ def test_metadata_in_xml_is_not_to_be_had(gateway):
     assert gateway.http.get("/metrics", headers={"accept": "text/plain"}).status_code == 200
 
 
-@pytest.mark.parametrize("accept", ["*/*", "application/json", "application/fhir+json; fhirVersion=4.0", "text/html, application/*;q=0.8", ""])
+@pytest.mark.parametrize(
+    "accept", ["*/*", "application/json", "application/fhir+json; fhirVersion=4.0", "text/html, application/*;q=0.8", ""]
+)
 def test_a_caller_who_takes_json_gets_it(gateway, accept):
     """Whatever else stands in Accept, JSON among it is enough."""
     assert gateway.http.get("/fhir/metadata", headers={"accept": accept}).status_code == 200

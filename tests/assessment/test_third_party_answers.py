@@ -50,8 +50,14 @@ def answer_of():
         record = hide_later(build_record(read_bundle(raw, patient_id=entry["id"], declared_complete=True), terminology), as_of)
         answers = compute_answers(record, tuple(models.values()), runtime, terminology, as_of=as_of)
         return AssessmentAnswer(
-            assessment_id="00000000-0000-4000-8000-000000000000", patient_id=entry["id"], base_url=None, as_of=as_of, answered_at=as_of,
-            retrospective=True, answers=answers, dropped=record.dropped,
+            assessment_id="00000000-0000-4000-8000-000000000000",
+            patient_id=entry["id"],
+            base_url=None,
+            as_of=as_of,
+            answered_at=as_of,
+            retrospective=True,
+            answers=answers,
+            dropped=record.dropped,
         )
 
     return answer

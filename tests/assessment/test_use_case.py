@@ -1,4 +1,4 @@
-"""The use case itself, with the world told to fail: what is durable before what, and where an answer comes from when the model does not run."""
+"""The use case itself, with the world told to fail: what is durable before what, and who answers when the model does not run."""
 
 import asyncio
 import datetime as dt
@@ -104,11 +104,16 @@ def run(tmp_path, *, permissions=EVERYTHING, clock=None, order=None, down_at=Non
     async def work():
         async with open_gateway(settings, clock) as running:
             gateway = msgspec.structs.replace(
-                running.gateway, audit=Trail([] if order is None else order, down_at), source=source,
+                running.gateway,
+                audit=Trail([] if order is None else order, down_at),
+                source=source,
                 runtime=runtime(running.gateway.runtime) if runtime else running.gateway.runtime,
             )
             asked = AssessmentRequest(
-                caller=caller, request_id=RequestId("r"), operation="o", deadline=Deadline(gateway.clock, 5.0),
+                caller=caller,
+                request_id=RequestId("r"),
+                operation="o",
+                deadline=Deadline(gateway.clock, 5.0),
                 **{"patient_id": "demo-complete", **request},
             )
             try:
@@ -127,7 +132,7 @@ def given(patient: str = "demo-complete") -> dict:
     return {"given": record_of(patient), "pull": frozenset(), "patient_id": patient}
 
 
-# --- what is durable before what --------------------------------------------------------------------------------------------------------
+# --- what is durable before what --------------------------------------------------------------------------------------------------
 
 
 def test_access_is_durable_before_the_first_read_and_result_before_the_answer(tmp_path):
@@ -167,7 +172,7 @@ def test_an_answer_whose_client_has_left_is_not_wanted(tmp_path):
     assert order == [("ACCESS", "RESULT"), ("NOT_DELIVERED",)]
 
 
-# --- the ladder -------------------------------------------------------------------------------------------------------------------------
+# --- the ladder -------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_runtime_that_fails_opens_the_fallback(tmp_path):
@@ -193,7 +198,7 @@ def test_a_graph_that_disagrees_with_the_report_is_not_believed(tmp_path):
     assert "disagree" in found.rung_reason
 
 
-# --- who may ask what ----------------------------------------------------------------------------------------------------------------------
+# --- who may ask what -------------------------------------------------------------------------------------------------------------
 
 
 def test_the_past_needs_its_own_permission(tmp_path):
@@ -229,7 +234,7 @@ def load_manifests() -> dict:
     return {name: model.manifest for name, model in models.items()}
 
 
-# --- a pull that fails while the caller brought the Patient -----------------------------------------------------------------------------------
+# --- a pull that fails while the caller brought the Patient -----------------------------------------------------------------------
 
 LATE = UpstreamTimeout(ErrorCode.PATIENT_TIMEOUT, "Late.")
 
@@ -246,7 +251,11 @@ def test_a_failed_top_up_is_an_answer_that_says_so(tmp_path):
     """The Patient is there, the rest is not: no estimate, every input "could not be fetched", nothing concluded."""
     order: list = []
     assessed = run(
-        tmp_path, order=order, given=part_of("demo-complete"), pull=frozenset(Group) - {Group.PATIENT}, source=Source(order, None, LATE),
+        tmp_path,
+        order=order,
+        given=part_of("demo-complete"),
+        pull=frozenset(Group) - {Group.PATIENT},
+        source=Source(order, None, LATE),
     )
     found = answers_of(assessed)["prevent"]
     assert (found.verdict, found.predictions, found.fallbacks) == (Verdict.INDETERMINATE, (), ())

@@ -31,7 +31,8 @@ def bundle_file(tmp_path):
 
     def write(patient: str) -> Path:
         theirs = [
-            one for one in load_fixtures(fixtures_dir(), NOW)
+            one
+            for one in load_fixtures(fixtures_dir(), NOW)
             if one["id"] == patient or any(one.get(name, {}).get("reference") == f"Patient/{patient}" for name in ("subject", "patient"))
         ]
         entries = [{"resource": {**one, "meta": {"versionId": "1", **one.get("meta", {})}}} for one in theirs]

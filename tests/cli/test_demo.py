@@ -29,8 +29,13 @@ def run_demo(**environment: str) -> str:
     """Run the demo as a user does, its output going to a pipe."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
     done = subprocess.run(
-        [sys.executable, "-m", "gateway", "demo"], cwd=ROOT, env={**inherited, **environment}, capture_output=True, timeout=DEMO_S_MAX,
-        check=False, text=True,
+        [sys.executable, "-m", "gateway", "demo"],
+        cwd=ROOT,
+        env={**inherited, **environment},
+        capture_output=True,
+        timeout=DEMO_S_MAX,
+        check=False,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -59,8 +64,12 @@ def demo_today() -> str:
 
 def test_the_readme_shows_what_the_demo_prints(demo_today):
     """Line by line the same, but for times, ids, ports, hashes and dates."""
-    difference = list(difflib.unified_diff(normalised(readme_block()), normalised(demo_today), "README.md", "gateway demo", lineterm="", n=1))
-    assert not difference, "\n".join(["the README is out of date: put the output of `python -m gateway demo` between its marks", *difference])
+    difference = list(
+        difflib.unified_diff(normalised(readme_block()), normalised(demo_today), "README.md", "gateway demo", lineterm="", n=1)
+    )
+    assert not difference, "\n".join(
+        ["the README is out of date: put the output of `python -m gateway demo` between its marks", *difference]
+    )
 
 
 def test_the_demo_passes_ten_years_from_now(demo_today):

@@ -67,7 +67,7 @@ def patient_of_canaries() -> list[dict]:
     resources = [one for one in load_fixtures(fixtures_dir(), SystemClock().now()) if one["id"].startswith("demo-si-units")]
     renamed = json.loads(json.dumps(resources).replace("demo-si-units", PATIENT_ID))
     for one in renamed:
-        one["text"] = {"status": "generated", "div": f"<div xmlns=\"http://www.w3.org/1999/xhtml\">{TEXT['narrative']}</div>"}
+        one["text"] = {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{TEXT["narrative"]}</div>'}
         one["note"] = [{"text": TEXT["note"]}]
         one["performer"] = [{"reference": TEXT["performer"]}]
         for concept in (one.get("code"), one.get("medicationCodeableConcept"), one.get("valueCodeableConcept")):
@@ -76,15 +76,21 @@ def patient_of_canaries() -> list[dict]:
                 concept["coding"][0]["display"] = TEXT["order text"] if "medicationCodeableConcept" in one else TEXT["display text"]
     person = next(one for one in renamed if one["resourceType"] == "Patient")
     person |= {
-        "name": [{"family": TEXT["family name"], "given": [TEXT["given name"]]}], "birthDate": TEXT["birth date"],
-        "identifier": [{"system": "urn:mrn", "value": TEXT["identifier"]}], "telecom": [{"system": "phone", "value": TEXT["telephone"]}],
+        "name": [{"family": TEXT["family name"], "given": [TEXT["given name"]]}],
+        "birthDate": TEXT["birth date"],
+        "identifier": [{"system": "urn:mrn", "value": TEXT["identifier"]}],
+        "telecom": [{"system": "phone", "value": TEXT["telephone"]}],
         "address": [{"text": TEXT["address"]}],
     }
     del person["performer"], person["note"]
     cholesterol = next(one for one in renamed if one["id"].endswith("total-cholesterol"))
     cholesterol["id"] = TEXT["resource id"]
     cholesterol["valueQuantity"]["value"] = float(TEXT["value"])
-    strange = {**cholesterol, "id": "strange-unit", "valueQuantity": {"value": float(TEXT["value"]), "unit": TEXT["unit"], "code": TEXT["unit"]}}
+    strange = {
+        **cholesterol,
+        "id": "strange-unit",
+        "valueQuantity": {"value": float(TEXT["value"]), "unit": TEXT["unit"], "code": TEXT["unit"]},
+    }
     return [*renamed, strange]
 
 
@@ -97,7 +103,9 @@ class Talkative(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer with an error full of canaries."""
-        body = json.dumps({"resourceType": "OperationOutcome", "issue": [{"severity": "error", "diagnostics": TEXT["server's words"]}]}).encode()
+        body = json.dumps(
+            {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "diagnostics": TEXT["server's words"]}]}
+        ).encode()
         self.send_response(500, "Gimpel")
         self.send_header("content-length", str(len(body)))
         self.send_header("x-detail", TEXT["identifier"])
@@ -174,8 +182,12 @@ class Watched:
     def run(self, name: str, *arguments: str, **environment: str) -> None:
         """Run a command; its errors may hold nothing, what it prints may."""
         done = subprocess.run(
-            self.command(*arguments), cwd=self.folder, env={**self.environment(), **environment}, capture_output=True,
-            timeout=COMMAND_S_MAX, check=False,
+            self.command(*arguments),
+            cwd=self.folder,
+            env={**self.environment(), **environment},
+            capture_output=True,
+            timeout=COMMAND_S_MAX,
+            check=False,
         )
         self.answered.append(done.returncode)
         self.surfaces[f"{name}: errors"] = done.stderr
@@ -223,14 +235,31 @@ def send_everything(client: httpx.Client, watched: Watched, resources: list[dict
 def send_hooks(client: httpx.Client, watched: Watched, resources: list[dict], base_url: str) -> None:
     def hook(**fields: object) -> httpx.Response:
         context = {"patientId": PATIENT_ID, "userId": TEXT["user"]}
-        authorization = {"access_token": TEXT["access token"], "token_type": "Bearer", "expires_in": 300, "scope": "x", "subject": TEXT["user"]}
-        request = {"hook": "patient-view", "hookInstance": "h", "context": context, "fhirServer": base_url, "fhirAuthorization": authorization}
+        authorization = {
+            "access_token": TEXT["access token"],
+            "token_type": "Bearer",
+            "expires_in": 300,
+            "scope": "x",
+            "subject": TEXT["user"],
+        }
+        request = {
+            "hook": "patient-view",
+            "hookInstance": "h",
+            "context": context,
+            "fhirServer": base_url,
+            "fhirAuthorization": authorization,
+        }
         return client.post("/cds-services/patient-risk", json=request | fields)
 
     (person,) = [one for one in resources if one["resourceType"] == "Patient"]
     kinds = {"observations": "Observation", "conditions": "Condition", "medications": "MedicationRequest", "encounters": "Encounter"}
-    prefetch = {key: {**bundle([one for one in resources if one["resourceType"] == kind]), "type": "searchset"} for key, kind in kinds.items()}
-    outcome = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "exception", "diagnostics": TEXT["server's words"]}]}
+    prefetch = {
+        key: {**bundle([one for one in resources if one["resourceType"] == kind]), "type": "searchset"} for key, kind in kinds.items()
+    }
+    outcome = {
+        "resourceType": "OperationOutcome",
+        "issue": [{"severity": "error", "code": "exception", "diagnostics": TEXT["server's words"]}],
+    }
     watched.keep("hook", hook(prefetch={"patient": person, **prefetch}))
     watched.keep("hook topped up", hook())
     watched.keep("hook that failed", hook(prefetch={"patient": person, **prefetch, "conditions": outcome}))
@@ -297,8 +326,12 @@ def test_no_canary_in_any_file(watched):
 def test_the_answers_did_hold_the_canaries(watched):
     """The control of the run: the audit log's payloads, opened with the key, hold the patient, the values and the user."""
     done = subprocess.run(
-        watched.command("audit", "show", "--payload", "--last", "500", "--json"), cwd=watched.folder, env=watched.environment(),
-        capture_output=True, timeout=COMMAND_S_MAX, check=True,
+        watched.command("audit", "show", "--payload", "--last", "500", "--json"),
+        cwd=watched.folder,
+        env=watched.environment(),
+        capture_output=True,
+        timeout=COMMAND_S_MAX,
+        check=True,
     )
     shown = json.dumps(msgspec.json.decode(done.stdout), ensure_ascii=False)
     held = fields_of(scan_surfaces({"payloads": shown}, CANARIES))
