@@ -35,9 +35,16 @@ SUMMARY_CHARS_MAX = 139
 EXTENSION_KEY = "example.clinical-inference-gateway.assessment"
 _SILENT = frozenset({ReasonCode.AGE_OUT_OF_RANGE, ReasonCode.CARE_SETTING, ReasonCode.DECEASED, ReasonCode.RECORD_REPLACED})
 # Everything GitHub-flavoured Markdown or HTML could read as markup; a line break in a record's text must not open a new block.
-_ESCAPES = str.maketrans({
-    **{mark: "\\" + mark for mark in "\\`*_{}[]()#+-.!|~$:@"}, "<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " ", "\r": " ",
-})
+_ESCAPES = str.maketrans(
+    {
+        **{mark: "\\" + mark for mark in "\\`*_{}[]()#+-.!|~$:@"},
+        "<": "&lt;",
+        ">": "&gt;",
+        "&": "&amp;",
+        "\n": " ",
+        "\r": " ",
+    }
+)
 
 
 class CardPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +100,10 @@ def _valid_until(answer: AssessmentAnswer, policy: CardPolicy) -> dt.datetime:
 
 def _told(found: ModelAnswer, reason: str) -> dict[str, object]:
     told: dict[str, object] = {
-        "model": found.manifest.name, "version": found.manifest.version, "verdict": found.verdict.value, "rung": found.rung.value,
+        "model": found.manifest.name,
+        "version": found.manifest.version,
+        "verdict": found.verdict.value,
+        "rung": found.rung.value,
         "reason": reason,
     }
     if found.report.reasons:

@@ -25,15 +25,52 @@ Resource = Mapping[str, Any]  # decoded JSON: what else could it be
 OBSERVATION_STATUS = frozenset({"registered", "preliminary", "final", "amended", "corrected", "cancelled", "entered-in-error", "unknown"})
 PERFORMER_TYPES = frozenset({"Practitioner", "PractitionerRole", "Device"})  # RiskAssessment.performer, R4
 SUBJECT_TYPES = {"RiskAssessment": frozenset({"Patient", "Group"}), "Observation": frozenset({"Patient", "Group", "Device", "Location"})}
-RISK_ELEMENTS = frozenset({
-    "resourceType", "id", "meta", "implicitRules", "language", "text", "contained", "extension", "modifierExtension", "identifier",
-    "basedOn", "parent", "status", "method", "code", "subject", "encounter", "occurrenceDateTime", "occurrencePeriod", "condition",
-    "performer", "reasonCode", "reasonReference", "basis", "prediction", "mitigation", "note",
-})
-PREDICTION_ELEMENTS = frozenset({
-    "id", "extension", "modifierExtension", "outcome", "probabilityDecimal", "probabilityRange", "qualitativeRisk", "relativeRisk",
-    "whenPeriod", "whenRange", "rationale",
-})
+RISK_ELEMENTS = frozenset(
+    {
+        "resourceType",
+        "id",
+        "meta",
+        "implicitRules",
+        "language",
+        "text",
+        "contained",
+        "extension",
+        "modifierExtension",
+        "identifier",
+        "basedOn",
+        "parent",
+        "status",
+        "method",
+        "code",
+        "subject",
+        "encounter",
+        "occurrenceDateTime",
+        "occurrencePeriod",
+        "condition",
+        "performer",
+        "reasonCode",
+        "reasonReference",
+        "basis",
+        "prediction",
+        "mitigation",
+        "note",
+    }
+)
+PREDICTION_ELEMENTS = frozenset(
+    {
+        "id",
+        "extension",
+        "modifierExtension",
+        "outcome",
+        "probabilityDecimal",
+        "probabilityRange",
+        "qualitativeRisk",
+        "relativeRisk",
+        "whenPeriod",
+        "whenRange",
+        "rationale",
+    }
+)
 PERCENT = "%"
 # R4 dateTime: a date alone may be partial; a time needs seconds and a zone.
 _DATE_TIME = re.compile(r"\d{4}(-\d{2}(-\d{2}(T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2}))?)?)?")

@@ -36,10 +36,21 @@ def model_device(found: ModelAnswer) -> dict[str, object]:
         gateway.results.check.InvalidAnswer: what the manifest says does not make a valid Device.
     """
     manifest, release = found.manifest, found.release
-    return dict(_model_device(_Release(
-        manifest.name, manifest.version, manifest.title, manifest.publisher, manifest.intended_use, manifest.citation, manifest.limitations,
-        release.graph_sha256, release.runtime,
-    )))
+    return dict(
+        _model_device(
+            _Release(
+                manifest.name,
+                manifest.version,
+                manifest.title,
+                manifest.publisher,
+                manifest.intended_use,
+                manifest.citation,
+                manifest.limitations,
+                release.graph_sha256,
+                release.runtime,
+            )
+        )
+    )
 
 
 def score_device(fallback: FallbackAnswer) -> dict[str, object]:
@@ -69,12 +80,14 @@ def _model_device(release: _Release) -> dict[str, object]:
 
 @functools.lru_cache(maxsize=256)
 def _score_device(score: str, title: str, citation: str) -> dict[str, object]:
-    return checked({
-        "resourceType": "Device",
-        "meta": {"security": [DEVICE_ASSERTED]},
-        "text": narrative((title, citation)),
-        "identifier": [{"system": SCORE_SYSTEM, "value": score}],
-        "deviceName": [{"name": title, "type": "model-name"}],
-        "type": {"text": "Published rule-based score"},
-        "note": [{"text": citation}],
-    })
+    return checked(
+        {
+            "resourceType": "Device",
+            "meta": {"security": [DEVICE_ASSERTED]},
+            "text": narrative((title, citation)),
+            "identifier": [{"system": SCORE_SYSTEM, "value": score}],
+            "deviceName": [{"name": title, "type": "model-name"}],
+            "type": {"text": "Published rule-based score"},
+            "note": [{"text": citation}],
+        }
+    )

@@ -65,9 +65,10 @@ def device_url(name: str, version: str) -> str:
 def business_identifier(answer: AssessmentAnswer, found: ModelAnswer, name: str) -> str:
     """Return an identifier that the same release gives for the same patient, day, inputs and verdict: for conditional create.
 
-    The state of every input and the verdict belong to it: an answer after a failed run must not be taken for the failure it repairs.
+    The states of the inputs, the verdict and its reasons belong to it: an answer after a failed run is not the failure it repairs.
     """
     inputs = "|".join(f"{value.name}={value.state}:{value.value!r}@{value.time}" for value in found.report.inputs.values())
-    release = f"{found.release.graph_sha256}|{found.release.manifest_sha256}|{found.verdict}|{found.report.setting}"
-    key = f"{name}|{release}|{answer.base_url}|{answer.patient_id}|{answer.as_of.date()}|{inputs}"
+    release = f"{found.release.graph_sha256}|{found.release.manifest_sha256}"
+    judged = f"{found.verdict}|{found.report.setting}|{','.join(map(str, found.report.reasons))}"
+    key = f"{name}|{release}|{judged}|{answer.base_url}|{answer.patient_id}|{answer.as_of.date()}|{inputs}"
     return f"urn:uuid:{uuid.uuid5(NAMESPACE, key)}"

@@ -89,10 +89,20 @@ def model_risk_assessment(answer: AssessmentAnswer, found: ModelAnswer) -> dict[
         "prediction": _predictions(answer, found, percents),
         "note": [{"text": _note(answer, found)}],
     }
-    basis = [source_reference(source, answer.base_url) for source in sources_of(own)]
+    basis = [source_reference(source, answer.base_url) for source in sources_of(_used(found, own))]
     if basis and found.predictions:
         resource["basis"] = basis
     return resource
+
+
+def _used(found: ModelAnswer, own: list[InputValue]) -> list[InputValue]:
+    """Return the inputs that the given numbers rest on: those that only a withheld output needs were not used."""
+    if not found.report.withheld:
+        return own
+    outputs = found.manifest.outputs
+    needed = {name for output in outputs if output.name not in found.report.withheld for name in output.needs}
+    unused = {name for output in outputs for name in output.needs} - needed
+    return [value for value in own if value.name not in unused]
 
 
 def answer_extensions(found: ModelAnswer) -> list[dict[str, object]]:

@@ -12,7 +12,7 @@ from gateway.assessment.compute import compute_answers
 from gateway.assessment.ports import RunFailed, RunResult
 from gateway.features.manifest import ModelManifest
 from gateway.fhir.group import Group, GroupState
-from gateway.record.values import PatientRecord
+from gateway.record.values import Code, PatientRecord
 from gateway.results.answer import AssessmentAnswer, ModelAnswer, ReleaseIdentity, Rung
 
 _SPEC = importlib.util.spec_from_file_location("feature_charts", Path(__file__).parents[1] / "features" / "conftest.py")
@@ -26,6 +26,7 @@ AS_OF: dt.datetime = _CHARTS.AS_OF
 BASE_URL = "https://fhir.hospital.example/r4"
 RISKS = (0.146839, 0.091951, 0.080561, 0.0567, 0.0449, 0.4, 0.3, 0.25, 0.2, 0.15)
 EGFR = 88.5
+MDRD = Code("http://loinc.org", "33914-3", "")
 
 
 class Released(msgspec.Struct, frozen=True):
@@ -42,7 +43,7 @@ class StatedNumbers:
         self.numbers = numbers
         self.rung = rung
 
-    def run(self, model: str, tensors: Mapping[str, float], variant_index: int | None) -> RunResult:
+    def run(self, model: str, tensors: Mapping[str, float], variant_index: int | None) -> RunResult:  # noqa: ARG002 - the port's form
         if model not in self.numbers:
             raise RunFailed("no rung could run the graph")
         values = self.numbers[model]
@@ -63,15 +64,27 @@ class Answers:
         ]
 
     def about(
-        self, record: PatientRecord, *, risks: tuple[float, ...] | None = RISKS, egfr: float | None = EGFR, rung: Rung = Rung.CPU, **said: object
+        self,
+        record: PatientRecord,
+        *,
+        risks: tuple[float, ...] | None = RISKS,
+        egfr: float | None = EGFR,
+        rung: Rung = Rung.CPU,
+        **said: object,
     ) -> AssessmentAnswer:
         """The answer about a record; `risks=None` or `egfr=None`: that graph cannot be run."""
         numbers = {"prevent": risks, "ckdepi2021": (egfr,) if egfr is not None else None}
         runtime = StatedNumbers({name: values for name, values in numbers.items() if values is not None}, rung)
         found = compute_answers(record, self.releases, runtime, self.charts.terminology, as_of=AS_OF)
         fields = {
-            "assessment_id": "0b3f9a6e-0f52-4c0e-9d37-111111111111", "patient_id": "p", "base_url": BASE_URL, "as_of": AS_OF,
-            "answered_at": AS_OF + dt.timedelta(seconds=1), "retrospective": False, "answers": found, **said,
+            "assessment_id": "0b3f9a6e-0f52-4c0e-9d37-111111111111",
+            "patient_id": "p",
+            "base_url": BASE_URL,
+            "as_of": AS_OF,
+            "answered_at": AS_OF + dt.timedelta(seconds=1),
+            "retrospective": False,
+            "answers": found,
+            **said,
         }
         return AssessmentAnswer(**fields)  # type: ignore[arg-type]  # a test's own shorthand
 
@@ -94,13 +107,17 @@ class Answers:
             "blood pressure above 180 is answered with a caution": self.about(
                 record(*without("sbp"), charts.lab("sbp", 190.0, encounter_id="visit"))
             ),
-            "no lipids: the fallback score": self.about(record(*without("total_cholesterol", "hdl_cholesterol", "weight"), charts.lab("bmi", 27.0))),
+            "no lipids: the fallback score": self.about(record(*without("total_cholesterol", "hdl_cholesterol"))),
             "stale cholesterol": self.about(
-                record(*without("total_cholesterol", "hdl_cholesterol"), charts.lab("total_cholesterol", 210.0, 4000), charts.lab("hdl_cholesterol", 52.0, 4000))
+                record(
+                    *without("total_cholesterol", "hdl_cholesterol"),
+                    charts.lab("total_cholesterol", 210.0, 4000),
+                    charts.lab("hdl_cholesterol", 52.0, 4000),
+                )
             ),
             "impossible cholesterol": self.about(record(*without("total_cholesterol"), charts.lab("total_cholesterol", 21000.0))),
             "no smoking status: no estimate": self.about(record(*without("smoking"))),
-            "no creatinine but a reported eGFR": self.about(record(*without("creatinine"), charts.lab("egfr_other", 71.0, codes=(charts_code("33914-3"),)))),
+            "no creatinine but a reported eGFR": self.about(record(*without("creatinine"), charts.lab("egfr_other", 71.0, codes=(MDRD,)))),
             "laboratory not fetched": self.about(record(*complete(), groups=failed)),
             "laboratory not allowed": self.about(record(*complete(), groups=refused)),
             "prior heart disease": self.about(record(*complete(), charts.problem("prior_cvd"))),
@@ -109,11 +126,6 @@ class Answers:
             "deceased": self.about(record(*complete(), patient=charts.patient(deceased=True))),
             "graphs cannot be run": self.about(record(*complete()), risks=None, egfr=None),
         }
-
-
-def charts_code(code: str) -> object:
-    """A LOINC code."""
-    return _CHARTS.Code("http://loinc.org", code, "")
 
 
 @pytest.fixture

@@ -17,11 +17,13 @@ FULL = {
     "occurrenceDateTime": "2026-11-01T10:00:00Z",
     "performer": {"reference": "Device/1"},
     "basis": [{"reference": "Observation/1/_history/2"}],
-    "prediction": [{
-        "outcome": {"text": "Stroke"},
-        "probabilityDecimal": 7.25,
-        "whenPeriod": {"start": "2026-11-01", "end": "2036-11-01"},
-    }],
+    "prediction": [
+        {
+            "outcome": {"text": "Stroke"},
+            "probabilityDecimal": 7.25,
+            "whenPeriod": {"start": "2026-11-01", "end": "2036-11-01"},
+        }
+    ],
 }
 RANGE = {"low": {"value": 1, "unit": "per cent"}, "high": {"value": 2, "unit": "per cent"}}
 VALID = {"minimal": MINIMAL, "full": FULL}
@@ -100,7 +102,9 @@ def test_marks_of_emptiness_inside_a_text_are_text(text):
     assert check_resource(changed(("prediction", 0, "rationale"), text)) == ()
 
 
-@pytest.mark.parametrize("subject", ["Patient/1", "Patient/1/_history/3", "https://fhir.example/r4/Patient/1", "https://fhir.example/r4/Patient/1/_history/3"])
+@pytest.mark.parametrize(
+    "subject", ["Patient/1", "Patient/1/_history/3", "https://fhir.example/r4/Patient/1", "https://fhir.example/r4/Patient/1/_history/3"]
+)
 def test_subject_may_be_written_in_every_form(subject):
     """Relative, absolute and versioned references name the same type."""
     assert check_resource({**FULL, "subject": {"reference": subject}}) == ()
