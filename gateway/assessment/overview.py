@@ -65,6 +65,9 @@ VALUE_GROUPS = frozenset(
     }
 )
 
+# "n/a" in the code table says that no model reads the concept in that care setting. The record holds it all the same, and it is shown.
+SHOWN_DAYS_MAX = 366.0 * 150
+
 
 def overview_manifest(terminology: Terminology) -> ModelManifest:
     """Return a manifest without outputs whose inputs are the concepts of the terminology."""
@@ -93,7 +96,14 @@ def overview_manifest(terminology: Terminology) -> ModelManifest:
 def _specs(concept: Concept) -> Iterable[InputSpec]:
     feature = _feature(concept)
     if feature is not None:
-        yield InputSpec(name=concept.name, tensor=concept.name, concept=concept.name, unit=concept.unit or "1", feature=feature)
+        yield InputSpec(
+            name=concept.name,
+            tensor=concept.name,
+            concept=concept.name,
+            unit=concept.unit or "1",
+            feature=feature,
+            age_days_max={setting: SHOWN_DAYS_MAX for setting, limit in concept.ages.items() if not limit.applicable},
+        )
 
 
 def _feature(concept: Concept) -> Feature | None:
