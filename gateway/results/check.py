@@ -11,13 +11,15 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
+import msgspec
 import orjson
 from fhir.resources.R4B.codeableconcept import CodeableConcept
 from fhir.resources.R4B.device import Device
 from fhir.resources.R4B.observation import Observation
-from fhir.resources.R4B.period import Period
 from fhir.resources.R4B.riskassessment import RiskAssessment
 from pydantic import BaseModel, ValidationError
+
+from gateway.results.form import ObservationForm, RiskAssessmentForm
 
 Resource = Mapping[str, Any]  # decoded JSON: what else could it be
 
@@ -81,9 +83,12 @@ _MODELS: Mapping[str, type[BaseModel]] = {
     "Device": cast("type[BaseModel]", Device),
 }
 _CODEABLE_CONCEPT = cast("type[BaseModel]", CodeableConcept)
-_PERIOD = cast("type[BaseModel]", Period)
-# Concepts that come from a manifest and not from a patient: the same bytes in every answer of a release.
-_OF_THE_RELEASE = ("code", "method", "outcome", "qualitativeRisk")
+# Concepts that come from a manifest or are constant, never from a patient: the same bytes in every answer of a release.
+_OF_THE_RELEASE: Mapping[str, tuple[str, ...]] = {"RiskAssessment": ("code", "method"), "Observation": ("method",)}
+_CONTAINERS = (dict, list)
+_REPEATED = ("prediction", "basis", "derivedFrom", "note")
+_FORMS: Mapping[str, type[msgspec.Struct]] = {"RiskAssessment": RiskAssessmentForm, "Observation": ObservationForm}
+_PLACE = re.compile(r"`\$\.?([^`]*)`$")  # where msgspec says what it found is; the rest of its message may hold a value
 # Marks of an empty value in compact JSON; they may also stand inside a string, so what has one is looked at closely.
 _MARKS_OF_EMPTY = (b"null", b"[]", b"{}", b'""')
 
@@ -110,48 +115,48 @@ def checked(resource: dict[str, object]) -> dict[str, object]:
 def validate(resource: Resource) -> tuple[str, ...]:
     """Validate with fhir.resources (R4B, which is R4 for these resources); return places and kinds of errors, never values.
 
-    Our own extensions and narrative are left out of it: they are flat, made by one function each, and would cost it most of its time. What
-    stands several times (a concept of the manifest, the period of a horizon) is validated once.
+    Narrative and our own extensions, most of what there is to read, are left out of it, and of repeated elements (predictions, references,
+    notes) one of each shape is shown to it. Nothing is lost by that in a resource that `check_resource` passed. The library looks at two
+    things: which keys and types stand where, and whether each primitive has the form of its type. Elements of equal shape have equal keys
+    and types, so the first is the only one with anything new to say on that; and `gateway.results.form` looks at every primitive of every
+    element, extensions included, for type and form. What both leave out, days that do not exist, `check_resource` looks at.
     """
-    model = _MODELS.get(str(resource.get("resourceType")))
+    kind = str(resource.get("resourceType"))
+    model = _MODELS.get(kind)
     if model is None:
         return ("resourceType: not one that we emit",)
-    bare = {name: value for name, value in resource.items() if name not in ("extension", "text")}
+    shown = {name: value for name, value in resource.items() if name not in ("extension", "text")}
     try:
-        model.model_validate(_with_validated_parts(bare))
+        for name in _REPEATED:
+            if isinstance(shown.get(name), list):
+                shown[name] = one_of_each_shape(shown[name])
+        for name in _OF_THE_RELEASE.get(kind, ()):
+            if name in shown:
+                shown[name] = _valid_concept(orjson.dumps(shown[name]))
+        model.model_validate(shown)
     except ValidationError as error:
         return tuple(f"{'.'.join(map(str, issue['loc']))}: {issue['type']}" for issue in error.errors(include_input=False))
     return ()
 
 
-def _with_validated_parts(resource: dict[str, Any]) -> dict[str, Any]:
-    """Return the resource with its repeated parts as models that are already valid.
-
-    Raises:
-        ValidationError: one of them is not; it names the place inside the part.
-    """
-    shown = _with_concepts(resource)
-    if isinstance(resource.get("prediction"), list):
-        periods: dict[bytes, BaseModel] = {}
-        shown["prediction"] = [_with_period(_with_concepts(prediction), periods) for prediction in resource["prediction"]]
-    return shown
+def one_of_each_shape(elements: list[object]) -> list[object]:
+    """Return the first element of each shape, in order."""
+    if len(elements) == 1:
+        return elements
+    kept: dict[object, object] = {}
+    for element in elements:
+        kept.setdefault(_shape(element), element)
+    return list(kept.values())
 
 
-def _with_concepts(part: Resource) -> dict[str, Any]:
-    shown = dict(part)
-    for name in _OF_THE_RELEASE:
-        if name in shown:
-            shown[name] = _valid_concept(orjson.dumps(shown[name]))
-    return shown
-
-
-def _with_period(prediction: dict[str, Any], periods: dict[bytes, BaseModel]) -> dict[str, Any]:
-    if "whenPeriod" in prediction:
-        key = orjson.dumps(prediction["whenPeriod"])
-        if key not in periods:
-            periods[key] = _PERIOD.model_validate(prediction["whenPeriod"])
-        prediction["whenPeriod"] = periods[key]
-    return prediction
+def _shape(value: object) -> object:
+    """Return the keys and types of a JSON value, at every depth."""
+    if value.__class__ is dict:
+        content = cast("dict[str, object]", value)
+        return tuple(content), tuple([_shape(inner) if inner.__class__ in _CONTAINERS else inner.__class__ for inner in content.values()])
+    if value.__class__ is list:
+        return tuple([_shape(inner) for inner in cast("list[object]", value)])
+    return value.__class__
 
 
 @functools.lru_cache(maxsize=1024)
@@ -161,13 +166,43 @@ def _valid_concept(json: bytes) -> BaseModel:
 
 
 def check_resource(resource: Resource) -> tuple[str, ...]:
-    """Return what is wrong with a resource of ours, by element; empty when nothing is."""
-    problems = _empty_values_of(resource)
-    if resource.get("resourceType") in SUBJECT_TYPES:
-        problems += _check_status_and_subject(resource)
-    if resource.get("resourceType") == "RiskAssessment":
-        problems += _check_risk_assessment(resource)
-    return tuple(problems)
+    """Return what is wrong with a resource of ours, by element; empty when nothing is.
+
+    One pass in C asks whether everything has the exact form of what we emit; where something has not, the rules are gone through one by one
+    to say which.
+    """
+    form = _FORMS.get(str(resource.get("resourceType")))
+    if form is None:
+        return tuple(_empty_values_of(resource))
+    unlike = _unlike(resource, form)
+    if not unlike:
+        return tuple(_check_meaning(resource))
+    named = [*_empty_values_of(resource), *_check_status_and_subject(resource)]
+    if form is RiskAssessmentForm:
+        named += _check_risk_assessment(resource)
+    return (*named, unlike)
+
+
+def _unlike(resource: Resource, form: type[msgspec.Struct]) -> str:
+    """Return where a resource first differs from its form, "" when nowhere."""
+    try:
+        msgspec.convert(resource, form)
+        orjson.dumps(resource)  # finds a lone surrogate
+    except msgspec.ValidationError as error:
+        place = _PLACE.search(str(error))
+        return f"{place[1] if place else 'resource'}: not in the form that we emit"
+    except orjson.JSONEncodeError:
+        return "not JSON"
+    return ""
+
+
+def _check_meaning(resource: Resource) -> Iterable[str]:
+    """Check what a form cannot say: types of references, days that exist, periods that end after they start."""
+    yield from _check_status_and_subject(resource)
+    if "performer" in resource and _type_of(resource["performer"]) not in PERFORMER_TYPES:
+        yield "performer: not a Practitioner, PractitionerRole or Device"
+    if "prediction" in resource:
+        yield from _check_periods(resource["prediction"])
 
 
 def _empty_values_of(resource: Resource) -> list[str]:
@@ -214,13 +249,16 @@ def _check_risk_assessment(resource: Resource) -> Iterable[str]:
         yield "occurrence[x]: two of them"
     if "occurrencePeriod" in resource:
         yield from _check_period(resource["occurrencePeriod"], "occurrencePeriod")
-    periods: dict[tuple[object, object], Resource] = {}  # the outcomes of one horizon share a period
-    for prediction in resource.get("prediction", ()):
+    predictions = resource.get("prediction", ())
+    for prediction in predictions:
         yield from _check_prediction(prediction)
-        if "whenPeriod" in prediction:
-            period = prediction["whenPeriod"]
-            periods.setdefault((period.get("start"), period.get("end")), period)
-    for period in periods.values():
+    yield from _check_periods(predictions)
+
+
+def _check_periods(predictions: Iterable[Resource]) -> Iterable[str]:
+    """Check each period once: the outcomes of one horizon share it."""
+    periods = [prediction["whenPeriod"] for prediction in predictions if "whenPeriod" in prediction]
+    for period in {(period.get("start"), period.get("end")): period for period in periods}.values():
         yield from _check_period(period, "prediction.whenPeriod")
 
 
