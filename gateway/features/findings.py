@@ -78,7 +78,7 @@ def _absent(target: Target, feature: ConditionPresent, chart: Chart) -> InputVal
 
 
 def _unseen_procedures(target: Target, feature: ConditionPresent, chart: Chart) -> InputValue | None:
-    """Procedures that were asked for and did not come leave absence open; where nobody asked (a prefetch without them), conditions decide."""
+    """Procedures that were asked for and did not come leave absence open; where nobody asked for any, conditions decide alone."""
     if not feature.procedures or chart.group_state(Group.PROCEDURES) is GroupState.NOT_SEARCHED:
         return None
     return unsearched_group(target, chart, Group.PROCEDURES)

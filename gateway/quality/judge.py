@@ -86,7 +86,8 @@ def _reasons(
         if available and value.usable and value.reasons and (spec.optional or spec.name in used):
             cautions += value.reasons
     if available:
-        cautions += (reason for exclusion in manifest.eligibility.exclusions for reason in inputs[exclusion.name].reasons if not reason.withholds)
+        exclusions = (inputs[exclusion.name] for exclusion in manifest.eligibility.exclusions)
+        cautions += (reason for value in exclusions for reason in value.reasons if not reason.withholds)
     return _once((*reasons, *cautions))
 
 

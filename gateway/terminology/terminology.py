@@ -1,6 +1,7 @@
 """The one object through which every room asks about codes, units, conditions and medications."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import msgspec
 
@@ -26,7 +27,7 @@ class Terminology(msgspec.Struct, frozen=True, kw_only=True):
     medications: MedicationTable
     settings: Mapping[CodeKey, str]
 
-    def narrowed_to(self, concepts: Set[str]) -> "Terminology":
+    def narrowed_to(self, concepts: AbstractSet[str]) -> "Terminology":
         """Return the same tables for a reader of few concepts: codes of others measure nothing to it."""
         measured = {key: tuple(name for name in names if name in concepts) for key, names in self.measured.items()}
         return msgspec.structs.replace(self, measured={key: names for key, names in measured.items() if names})
