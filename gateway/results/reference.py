@@ -5,6 +5,8 @@ import re
 import uuid
 from collections.abc import Iterable
 
+import orjson
+
 from gateway.features.value import InputValue
 from gateway.record.values import SourceRef
 from gateway.results.answer import AssessmentAnswer, ModelAnswer
@@ -51,15 +53,20 @@ def sources_of(values: Iterable[InputValue]) -> tuple[SourceRef, ...]:
     return tuple(dict.fromkeys(evidence.source for value in values if value.usable for evidence in value.evidence))
 
 
+def _urn(key: str) -> str:
+    """Derive an id; half a surrogate pair, which no encoding has, is written out."""
+    return f"urn:uuid:{uuid.uuid5(NAMESPACE, key.encode('utf-8', 'backslashreplace').decode())}"
+
+
 def full_url(answer: AssessmentAnswer, name: str) -> str:
     """Return the urn:uuid of one resource of this answer."""
-    return f"urn:uuid:{uuid.uuid5(NAMESPACE, f'{answer.assessment_id}|{name}')}"
+    return _urn(f"{answer.assessment_id}|{name}")
 
 
 @functools.lru_cache(maxsize=256)
 def device_url(name: str, version: str) -> str:
     """Return the urn:uuid of a release's Device: the same for every answer of the release."""
-    return f"urn:uuid:{uuid.uuid5(NAMESPACE, f'device|{name}|{version}')}"
+    return _urn(f"device|{name}|{version}")
 
 
 def business_identifier(answer: AssessmentAnswer, found: ModelAnswer, name: str) -> str:
@@ -67,8 +74,8 @@ def business_identifier(answer: AssessmentAnswer, found: ModelAnswer, name: str)
 
     The states of the inputs, the verdict and its reasons belong to it: an answer after a failed run is not the failure it repairs.
     """
-    inputs = "|".join(f"{value.name}={value.state}:{value.value!r}@{value.time}" for value in found.report.inputs.values())
-    release = f"{found.release.graph_sha256}|{found.release.manifest_sha256}"
-    judged = f"{found.verdict}|{found.report.setting}|{','.join(map(str, found.report.reasons))}"
-    key = f"{name}|{release}|{judged}|{answer.base_url}|{answer.patient_id}|{answer.as_of.date()}|{inputs}"
-    return f"urn:uuid:{uuid.uuid5(NAMESPACE, key)}"
+    inputs = [(value.name, value.state, value.value, value.time) for value in found.report.inputs.values()]
+    judged = (found.verdict, found.report.setting, [plain_text(str(reason)) for reason in found.report.reasons])
+    release = (name, found.release.graph_sha256, found.release.manifest_sha256)
+    key = orjson.dumps((release, judged, answer.base_url, plain_text(answer.patient_id), answer.as_of.date(), inputs))
+    return f"urn:uuid:{uuid.uuid5(NAMESPACE, key.decode())}"

@@ -201,9 +201,10 @@ def _lines(answer: AssessmentAnswer, found: ModelAnswer, percents: Mapping[str, 
 
 
 def narrative(lines: Iterable[str]) -> dict[str, object]:
-    """Return a generated narrative; everything in it is escaped."""
-    body = plain_text("".join(f"<p>{html.escape(line, quote=False)}</p>" for line in lines))
-    return {"status": "generated", "div": f'<div xmlns="{XHTML}">{body}</div>'}
+    """Return a generated narrative, one paragraph per line; everything in it is escaped, and no line can open another."""
+    text = html.escape("\n".join([line if line.isprintable() else plain_text(line) for line in lines]), quote=False)
+    body = text.replace("\n", "</p><p>")
+    return {"status": "generated", "div": f'<div xmlns="{XHTML}"><p>{body}</p></div>'}
 
 
 def fallback_risk_assessment(answer: AssessmentAnswer, found: ModelAnswer, fallback: FallbackAnswer) -> dict[str, object]:
