@@ -43,11 +43,14 @@ DATA_ABSENT_REASON = "http://hl7.org/fhir/StructureDefinition/data-absent-reason
 UCUM = "http://unitsofmeasure.org"
 
 
+def printable(text: str) -> str:
+    """Return a text on one line: what cannot be printed (controls, lone surrogates, bidi marks) becomes a space."""
+    return text if text.isprintable() else "".join(character if character.isprintable() else " " for character in text)
+
+
 def plain_text(text: str) -> str:
-    """Return a valid FHIR string and XHTML text: what cannot be printed (controls, lone surrogates, bidi marks) becomes a space."""
-    if not text.isprintable():
-        text = "".join(character if character.isprintable() else " " for character in text)
-    return text.strip()
+    """Return a valid FHIR string and XHTML text: printable, without blanks at its ends."""
+    return printable(text).strip()
 
 
 def code_extension(url: str, code: str) -> dict[str, object]:

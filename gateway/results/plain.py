@@ -5,14 +5,15 @@ from collections.abc import Iterable
 from gateway.features.value import InputValue
 from gateway.quality.report import Verdict
 from gateway.results.answer import AssessmentAnswer, FallbackAnswer, ModelAnswer
+from gateway.results.extension import printable
 from gateway.results.measurement import round_half_up
 from gateway.results.risk_assessment import percent
 from gateway.results.words import RUNGS, reason_words, reasons_words, setting_words, value_words, verdict_words
 
 
 def describe(answer: AssessmentAnswer) -> tuple[str, ...]:
-    """Return the whole answer as lines."""
-    return tuple(_lines(answer))
+    """Return the whole answer as lines; nothing of a record can move a terminal's cursor."""
+    return tuple(map(printable, _lines(answer)))
 
 
 def _lines(answer: AssessmentAnswer) -> Iterable[str]:
