@@ -138,3 +138,19 @@ def answers(charts: object) -> Answers:
 def model_of() -> Callable[[AssessmentAnswer, str], ModelAnswer]:
     """Pick one model's answer."""
     return lambda answer, name: next(found for found in answer.answers if found.manifest.name == name)
+
+
+class Situations:
+    """Every situation, made once; a failing example of Hypothesis prints no more than its name."""
+
+    def __init__(self, cases: Mapping[str, AssessmentAnswer]) -> None:
+        self._cases = cases
+
+    def __getitem__(self, name: str) -> AssessmentAnswer:
+        return self._cases[name]
+
+
+@pytest.fixture(scope="session")
+def situations(terminology: object, manifests: object) -> Situations:
+    """Every situation by name, for tests that ask many times."""
+    return Situations(Answers(_CHARTS.Charts(terminology, manifests)).cases())

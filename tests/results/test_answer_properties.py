@@ -7,7 +7,6 @@ import xml.etree.ElementTree as ET
 
 import msgspec
 import orjson
-import pytest
 from fhir.resources.R4B.bundle import Bundle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -51,23 +50,6 @@ CHANGES = st.fixed_dictionaries({}, optional={
     "lineage": st.sampled_from([{}, {"model": "m"}, {"model": "m", "version": "1", "sha256": "ab"}]),
     "interval": st.none() | st.tuples(NUMBERS, NUMBERS),
 })  # fmt: skip
-
-
-class Situations:
-    """Every situation, made once; a failing example prints no more than its name."""
-
-    def __init__(self, cases):
-        self._cases = cases
-
-    def __getitem__(self, name):
-        return self._cases[name]
-
-
-@pytest.fixture(scope="module")
-def situations(terminology, manifests):
-    from conftest import _CHARTS, Answers  # noqa: PLC0415 - the fixtures' own module, found by pytest's path
-
-    return Situations(Answers(_CHARTS.Charts(terminology, manifests)).cases())
 
 
 class Noise(msgspec.Struct, frozen=True):

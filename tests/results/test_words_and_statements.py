@@ -19,11 +19,12 @@ from gateway.results.plain import describe
 from gateway.results.words import REASONS, RUNGS, SETTING_SOURCES, STATES, VERDICTS, reason_words, reasons_words, value_words
 
 # http://hl7.org/fhir/R4/valueset-issue-type.html (required binding).
-ISSUE_TYPES = set(
-    "invalid structure required value invariant security login unknown expired forbidden suppressed processing not-supported duplicate "
-    "multiple-matches not-found deleted too-long code-invalid extension too-costly business-rule conflict transient lock-error no-store "
-    "exception timeout incomplete throttled informational".split()
-)
+ISSUE_TYPES = {
+    "invalid", "structure", "required", "value", "invariant", "security", "login", "unknown", "expired", "forbidden",
+    "suppressed", "processing", "not-supported", "duplicate", "multiple-matches", "not-found", "deleted", "too-long",
+    "code-invalid", "extension", "too-costly", "business-rule", "conflict", "transient", "lock-error", "no-store", "exception",
+    "timeout", "incomplete", "throttled", "informational",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
