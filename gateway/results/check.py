@@ -177,17 +177,27 @@ def check_resource(resource: Resource) -> tuple[str, ...]:
     unlike = _unlike(resource, form)
     if not unlike:
         return tuple(_check_meaning(resource))
-    named = [*_empty_values_of(resource), *_check_status_and_subject(resource)]
-    if form is RiskAssessmentForm:
-        named += _check_risk_assessment(resource)
-    return (*named, unlike)
+    return (*_named(resource), unlike)
+
+
+def _named(resource: Resource) -> list[str]:
+    """Return which rules a resource breaks, as far as it can be read."""
+    named = _empty_values_of(resource)
+    try:
+        named += _check_status_and_subject(resource)
+        if resource["resourceType"] == "RiskAssessment":
+            named += _check_risk_assessment(resource)
+    except (TypeError, AttributeError, KeyError):
+        named.append("resource: a value of another kind than its element has")  # the form tells where
+    return named
 
 
 def _unlike(resource: Resource, form: type[msgspec.Struct]) -> str:
     """Return where a resource first differs from its form, "" when nowhere."""
     try:
         msgspec.convert(resource, form)
-        orjson.dumps(resource)  # finds a lone surrogate
+        if b"{}" in orjson.dumps(resource) and any(_empty_values(resource, "")):  # a form cannot ask for one element of several
+            return "resource: an empty object"
     except msgspec.ValidationError as error:
         place = _PLACE.search(str(error))
         return f"{place[1] if place else 'resource'}: not in the form that we emit"

@@ -19,14 +19,15 @@ from gateway.results.answer import Rung
 NUMBER_MAX = sys.float_info.max  # a record may hold any number; the bound is what finds NaN and infinity
 
 Text = Annotated[str, Meta(min_length=1)]
-Code = Annotated[str, Meta(pattern=r"^\S+$")]  # R4 datatype code, without the inner blanks that none of ours has
+Code = Annotated[str, Meta(pattern=r"^\S+\Z")]  # R4 datatype code, without the inner blanks that none of ours has
 Decimal = Annotated[float, Meta(ge=-NUMBER_MAX, le=NUMBER_MAX)]
 Percentage = Annotated[float, Meta(ge=0, le=100)]  # RiskAssessment ras-2
 Instant = Annotated[dt.datetime, Meta(tz=True)]
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 # R4 literal reference: an id of this Bundle, or a type and id, relative or absolute, of one version or not.
 Address = Annotated[
-    str, Meta(pattern=r"^(?:[A-Z]|https?://[^\s?#]+/[A-Z])[A-Za-z]+/[A-Za-z0-9.-]{1,64}(?:/_history/[A-Za-z0-9.-]{1,64})?$|^urn:uuid:[0-9a-f-]{36}$")
+    str,
+    Meta(pattern=r"^(?:[A-Z]|https?://[^\s?#]+/[A-Z])[A-Za-z]+/[A-Za-z0-9.-]{1,64}(?:/_history/[A-Za-z0-9.-]{1,64})?\Z|^urn:uuid:[0-9a-f-]{36}\Z"),
 ]
 Status = Literal["registered", "preliminary", "final", "amended", "corrected", "cancelled", "entered-in-error", "unknown"]
 
@@ -60,7 +61,7 @@ class QuantityForm(_Form, frozen=True, kw_only=True):
     value: Decimal
     unit: Text | UnsetType = UNSET
     system: Text | UnsetType = UNSET
-    code: Text | UnsetType = UNSET
+    code: Code | UnsetType = UNSET
 
 
 class IdentifierForm(_Form, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """A result that is a measurement, not a risk: an Observation (rules 2)."""
 
 import math
+import re
 from collections.abc import Iterable
 
 from gateway.features.manifest import MeasurementAnswer
@@ -25,6 +26,7 @@ from gateway.results.words import RUNGS, setting_words, value_words, verdict_wor
 from gateway.scores import SCORES
 
 LOINC = "http://loinc.org"
+_is_loinc = re.compile(r"[0-9]{1,7}-[0-9]").fullmatch  # a laboratory's own code is not written under LOINC's name
 ABSENT_SYSTEM = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 LABORATORY = {
     "coding": [{"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "laboratory", "display": "Laboratory"}]
@@ -92,7 +94,7 @@ def _reported_code(fallback: FallbackAnswer) -> dict[str, object]:
     score = SCORES.get(fallback.score)
     for parameter, value in fallback.inputs.items():
         code = value.evidence[0].code if value.evidence else None
-        if code is not None and score is not None and f"{parameter}_loinc" in score.optional:
+        if code is not None and _is_loinc(code) and score is not None and f"{parameter}_loinc" in score.optional:
             said["coding"] = [{"system": LOINC, "code": code}]
     return said
 

@@ -53,20 +53,15 @@ def sources_of(values: Iterable[InputValue]) -> tuple[SourceRef, ...]:
     return tuple(dict.fromkeys(evidence.source for value in values if value.usable for evidence in value.evidence))
 
 
-def _urn(key: str) -> str:
-    """Derive an id; half a surrogate pair, which no encoding has, is written out."""
-    return f"urn:uuid:{uuid.uuid5(NAMESPACE, key.encode('utf-8', 'backslashreplace').decode())}"
-
-
 def full_url(answer: AssessmentAnswer, name: str) -> str:
     """Return the urn:uuid of one resource of this answer."""
-    return _urn(f"{answer.assessment_id}|{name}")
+    return f"urn:uuid:{uuid.uuid5(NAMESPACE, f'{answer.assessment_id}|{name}')}"
 
 
 @functools.lru_cache(maxsize=256)
 def device_url(name: str, version: str) -> str:
     """Return the urn:uuid of a release's Device: the same for every answer of the release."""
-    return _urn(f"device|{name}|{version}")
+    return f"urn:uuid:{uuid.uuid5(NAMESPACE, f'device|{name}|{version}')}"
 
 
 def business_identifier(answer: AssessmentAnswer, found: ModelAnswer, name: str) -> str:

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -148,6 +148,10 @@ class Situations:
 
     def __getitem__(self, name: str) -> AssessmentAnswer:
         return self._cases[name]
+
+    def values(self) -> Iterable[AssessmentAnswer]:
+        """Every answer."""
+        return self._cases.values()
 
 
 @pytest.fixture(scope="session")
