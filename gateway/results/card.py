@@ -37,7 +37,10 @@ _SILENT = frozenset({ReasonCode.AGE_OUT_OF_RANGE, ReasonCode.CARE_SETTING, Reaso
 # Everything GitHub-flavoured Markdown or HTML could read as markup; a line break in a record's text must not open a new block.
 # The backslash comes first, and the ampersand before the angle brackets: what replaces the others holds them.
 _ESCAPES = (
-    *((mark, "\\" + mark) for mark in "\\`*_{}[]()#+-.!|~$:@"), ("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"),
+    *((mark, "\\" + mark) for mark in "\\`*_{}[]()#+-.!|~$:@"),
+    ("&", "&amp;"),
+    ("<", "&lt;"),
+    (">", "&gt;"),
 )
 
 

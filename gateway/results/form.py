@@ -27,7 +27,9 @@ Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 # R4 literal reference: an id of this Bundle, or a type and id, relative or absolute, of one version or not.
 Address = Annotated[
     str,
-    Meta(pattern=r"^(?:[A-Z]|https?://[^\s?#]+/[A-Z])[A-Za-z]+/[A-Za-z0-9.-]{1,64}(?:/_history/[A-Za-z0-9.-]{1,64})?\Z|^urn:uuid:[0-9a-f-]{36}\Z"),
+    Meta(
+        pattern=r"^(?:[A-Z]|https?://[^\s?#]+/[A-Z])[A-Za-z]+/[A-Za-z0-9.-]{1,64}(?:/_history/[A-Za-z0-9.-]{1,64})?\Z|^urn:uuid:[0-9a-f-]{36}\Z"
+    ),
 ]
 Status = Literal["registered", "preliminary", "final", "amended", "corrected", "cancelled", "entered-in-error", "unknown"]
 
@@ -190,9 +192,7 @@ class SourcePart(_Form, frozen=True, kw_only=True, tag_field="url", tag="source"
     valueReference: SourceForm  # noqa: N815 - FHIR's own name
 
 
-InputPart = (
-    NamePart | StatePart | ValuePart | LowPart | HighPart | TimePart | TextPart | LineagePart | ReasonPart | RawPart | SourcePart
-)
+InputPart = NamePart | StatePart | ValuePart | LowPart | HighPart | TimePart | TextPart | LineagePart | ReasonPart | RawPart | SourcePart
 
 
 class InputExtension(_Form, frozen=True, kw_only=True, tag_field="url", tag=extension.INPUT):
