@@ -15,6 +15,7 @@ import msgspec
 import orjson
 from fhir.resources.R4B.codeableconcept import CodeableConcept
 from fhir.resources.R4B.device import Device
+from fhir.resources.R4B.meta import Meta
 from fhir.resources.R4B.observation import Observation
 from fhir.resources.R4B.riskassessment import RiskAssessment
 from pydantic import BaseModel, ValidationError
@@ -82,9 +83,14 @@ _MODELS: Mapping[str, type[BaseModel]] = {
     "Observation": cast("type[BaseModel]", Observation),
     "Device": cast("type[BaseModel]", Device),
 }
+_META = cast("type[BaseModel]", Meta)
 _CODEABLE_CONCEPT = cast("type[BaseModel]", CodeableConcept)
-# Concepts that come from a manifest or are constant, never from a patient: the same bytes in every answer of a release.
-_OF_THE_RELEASE: Mapping[str, tuple[str, ...]] = {"RiskAssessment": ("code", "method"), "Observation": ("method",)}
+# Parts that are constant or come from a manifest, never from a patient: the same bytes in every answer of a release. The code of an
+# Observation is not among them: it may be the one under which a laboratory reported.
+_OF_THE_RELEASE: Mapping[str, Mapping[str, type[BaseModel]]] = {
+    "RiskAssessment": {"meta": _META, "code": _CODEABLE_CONCEPT, "method": _CODEABLE_CONCEPT},
+    "Observation": {"meta": _META, "category": _CODEABLE_CONCEPT, "method": _CODEABLE_CONCEPT},
+}
 _CONTAINERS = (dict, list)
 _REPEATED = ("prediction", "basis", "derivedFrom", "note")
 _FORMS: Mapping[str, type[msgspec.Struct]] = {"RiskAssessment": RiskAssessmentForm, "Observation": ObservationForm}
@@ -130,9 +136,9 @@ def validate(resource: Resource) -> tuple[str, ...]:
         for name in _REPEATED:
             if isinstance(shown.get(name), list):
                 shown[name] = one_of_each_shape(shown[name])
-        for name in _OF_THE_RELEASE.get(kind, ()):
+        for name, part in _OF_THE_RELEASE.get(kind, {}).items():
             if name in shown:
-                shown[name] = _valid_concept(orjson.dumps(shown[name]))
+                shown[name] = _valid_part(part, shown[name])
         model.model_validate(shown)
     except ValidationError as error:
         return tuple(f"{'.'.join(map(str, issue['loc']))}: {issue['type']}" for issue in error.errors(include_input=False))
@@ -159,10 +165,16 @@ def _shape(value: object) -> object:
     return value.__class__
 
 
+def _valid_part(part: type[BaseModel], value: object) -> object:
+    if value.__class__ is list:
+        return [_valid_part(part, inner) for inner in cast("list[object]", value)]
+    return _validated(part, orjson.dumps(value))
+
+
 @functools.lru_cache(maxsize=1024)
-def _valid_concept(json: bytes) -> BaseModel:
-    """Validate a concept of a manifest; what is not valid is not kept."""
-    return _CODEABLE_CONCEPT.model_validate(orjson.loads(json))
+def _validated(part: type[BaseModel], json: bytes) -> BaseModel:
+    """Validate a part that no patient is in; what is not valid is not kept."""
+    return part.model_validate(orjson.loads(json))
 
 
 def check_resource(resource: Resource) -> tuple[str, ...]:
