@@ -149,10 +149,20 @@ def _build_problems(rows: Iterable[ConceptRow]) -> ProblemTable:
         system: build_icd_blocks((row.concept, row.code) for row in problems if row.system == system) for system in ICD_SYSTEMS
     }
     stems = [(row["group"], row["stem"], row["place"]) for row in load_rows("stems.csv")]
+    possible = load_rows("possible_codes.csv")
     return ProblemTable(
         exact=_index(row for row in problems if row.system not in ICD_SYSTEMS),
         icd=icd,
         stems=build_stem_table(stems, pairs(load_rows("stem_exclusions.csv"), "group", "phrase")),
+        possible_exact={
+            (row["system"], code): (row["group"],)
+            for row in possible
+            if row["system"] not in ICD_SYSTEMS
+            for code in row["codes"].split(",")
+        },
+        possible_icd={
+            system: build_icd_blocks((row["group"], row["codes"]) for row in possible if row["system"] == system) for system in ICD_SYSTEMS
+        },
     )
 
 

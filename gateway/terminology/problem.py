@@ -2,7 +2,8 @@
 
 Membership is decided by exact code (SNOMED CT) or by ICD block, with and without the dot. A record that belongs to no group by code could
 still belong to one if its words contain one of the group's stems (`stems.csv`), or if it has no words at all. Phrases that only mention
-a disease (family history, risk, screening, tests) are taken out first (`stem_exclusions.csv`).
+a disease (family history, risk, screening, tests) are taken out first (`stem_exclusions.csv`). A code listed for one group may name the
+disease of another as well (I11.0, hypertension with heart failure): what the lists leave open that way stands in `possible_codes.csv`.
 """
 
 import re
@@ -132,6 +133,8 @@ class ProblemTable(msgspec.Struct, frozen=True, kw_only=True):
     exact: Mapping[tuple[str, str], tuple[str, ...]]
     icd: Mapping[str, IcdBlocks]
     stems: StemTable
+    possible_exact: Mapping[tuple[str, str], tuple[str, ...]]
+    possible_icd: Mapping[str, IcdBlocks]
 
     def groups_of(self, system: str, code: str) -> tuple[str, ...]:
         """Return the groups of one code of a canonical system."""
@@ -143,6 +146,13 @@ class ProblemTable(msgspec.Struct, frozen=True, kw_only=True):
         groups = frozenset(group for code in codes for group in self.groups_of(code.system, code.code))
         words = " | ".join(filter(None, (*(code.display.strip() for code in codes), text.strip())))
         anything = frozenset() if groups else frozenset(self.stems.by_group)
-        possible = self.stems.groups_in(words) if words else anything
+        possible = (self.stems.groups_in(words) if words else anything) | self._possible_by_code(codes)
         excluded = {group.removesuffix(NOT_SUFFIX) for group in groups if group.endswith(NOT_SUFFIX)}
         return groups, possible - groups - excluded
+
+    def _possible_by_code(self, codes: Sequence[Code]) -> frozenset[str]:
+        found: set[str] = set()
+        for code in codes:
+            blocks = self.possible_icd.get(code.system)
+            found.update(blocks.groups_of(code.code) if blocks is not None else self.possible_exact.get((code.system, code.code), ()))
+        return frozenset(found)
