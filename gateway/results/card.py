@@ -8,7 +8,7 @@
 | something missing, old, impossible, contradictory | info that names it | no-estimate |
 | something could not be fetched or may not be seen | info that names it | no-estimate |
 | not applicable because of disease, pregnancy, range | info that says why | not-applicable |
-| not applicable by age or care setting; deceased; record replaced | none: on every such chart it would soon be ignored | not-applicable |
+| not applicable only by age or care setting; deceased; record replaced | none: on every such chart it would soon be ignored | not-applicable |
 | asked about another time | none (rules 5) | retrospective |
 """
 
@@ -23,7 +23,7 @@ import msgspec
 from gateway.features.manifest import ModelManifest
 from gateway.features.value import InputState, InputValue
 from gateway.quality.report import Verdict
-from gateway.record.reason import ReasonCode
+from gateway.record.reason import NOT_APPLICABLE_CODES, ReasonCode
 from gateway.results.answer import AssessmentAnswer, FallbackAnswer, ModelAnswer, Prediction
 from gateway.results.extension import BASE, MODEL_SYSTEM, plain_text
 from gateway.results.reference import NAMESPACE
@@ -33,7 +33,8 @@ from gateway.results.words import RUNGS, reasons_words, setting_words, value_wor
 # CDS Hooks 2.0.1, card attributes: summary is under 140 characters.
 SUMMARY_CHARS_MAX = 139
 EXTENSION_KEY = "example.clinical-inference-gateway.assessment"
-_SILENT = frozenset({ReasonCode.AGE_OUT_OF_RANGE, ReasonCode.CARE_SETTING, ReasonCode.DECEASED, ReasonCode.RECORD_REPLACED})
+_NEVER_A_CARD = frozenset({ReasonCode.DECEASED, ReasonCode.RECORD_REPLACED})
+_QUIET = frozenset({ReasonCode.AGE_OUT_OF_RANGE, ReasonCode.CARE_SETTING})
 # Everything GitHub-flavoured Markdown or HTML could read as markup; a line break in a record's text must not open a new block.
 # The backslash comes first, and the ampersand before the angle brackets: what replaces the others holds them.
 _ESCAPES = (
@@ -128,10 +129,16 @@ def _decide(answer: AssessmentAnswer, found: ModelAnswer, policy: CardPolicy) ->
     if found.fallbacks:
         return "fallback", _card(answer, found, policy, _fallback_summary(found, found.fallbacks[0]), "info")
     if found.report.verdict is Verdict.NOT_APPLICABLE:
-        if _SILENT.intersection(reason.code for reason in found.report.reasons):
+        if _is_quiet(found):
             return "not-applicable", None
         return "not-applicable", _card(answer, found, policy, f"{found.manifest.title}: {verdict_words(found)}", "info")
     return "no-estimate", _card(answer, found, policy, _no_estimate_summary(found), "info")
+
+
+def _is_quiet(found: ModelAnswer) -> bool:
+    """Tell whether nobody needs to be told. A disease beside the age is told: it must not be read as low risk."""
+    why = NOT_APPLICABLE_CODES.intersection(reason.code for reason in found.report.reasons)
+    return bool(why & _NEVER_A_CARD) or why <= _QUIET
 
 
 def _risk_summary(found: ModelAnswer, alert: Prediction) -> str:

@@ -40,6 +40,14 @@ def test_card_follows_the_situation(answers, situation):
     assert all(words in card["summary"] for card in response["cards"])
 
 
+def test_a_disease_beside_the_age_is_told(answers):
+    """At 90 the model is not made for the patient, and with a heart attack in the past that is not left to be read as low risk."""
+    charts = answers.charts
+    old = charts.patient(birth_date=charts.date("1936-01-31"))
+    (card,) = render_cards(answers.about(charts.record(*charts.complete(), charts.problem("prior_cvd"), patient=old)), POLICY)["cards"]
+    assert "known cardiovascular disease" in card["summary"]
+
+
 def test_low_risk_is_told_apart_from_failure(answers):
     """Below the threshold there is no card, and the extension says so with the verdict and the model."""
     answer = answers.about(answers.charts.record(*answers.charts.complete()), risks=(0.03,) * 10)
