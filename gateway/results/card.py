@@ -8,7 +8,7 @@
 | something missing, old, impossible, contradictory | info that names it | no-estimate |
 | something could not be fetched or may not be seen | info that names it | no-estimate |
 | not applicable because of disease, pregnancy, range | info that says why | not-applicable |
-| not applicable only by age or care setting; deceased; record replaced | none: on every such chart it would soon be ignored | not-applicable |
+| not applicable only by age or care setting; deceased; record replaced | none: it would soon be ignored | not-applicable |
 | asked about another time | none (rules 5) | retrospective |
 """
 
