@@ -35,7 +35,7 @@ from gateway.terminology import Concept, Terminology
 
 # Rules of the code table that a bare "is it recorded?" would miss; sources: the columns of the table and rules 3 and 4.
 CONDITION_RULES: Mapping[str, ConditionPresent] = {
-    "diabetes": ConditionPresent(group="diabetes", not_groups=("diabetes_NOT",)),
+    "diabetes": ConditionPresent(group="diabetes", scope="ever", not_groups=("diabetes_NOT",)),
     "prior_cvd": ConditionPresent(group="prior_cvd", scope="ever", procedures=True, unconfirmed="prior_cvd_unconfirmed"),
     "pregnancy": ConditionPresent(group="pregnancy", within_days=300),
     "kidney_replacement": ConditionPresent(group="kidney_replacement", scope="ever", procedures=True),

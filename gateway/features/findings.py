@@ -40,9 +40,9 @@ def condition_present(target: Target, feature: ConditionPresent, chart: Chart) -
 
 
 def _counts(problem: Problem, feature: ConditionPresent, as_of: dt.datetime) -> bool | None:
-    """Tell whether the entry meets scope and window; None where its dates leave that open."""
+    """Tell whether the entry meets scope and window; None where its dates, or codings that contradict each other, leave that open."""
     if any(group in problem.groups for group in feature.not_groups):
-        return False
+        return None if feature.group in problem.groups else False
     if feature.scope == "active" and not _active_at(problem, as_of):
         return False
     if feature.within_days is None:

@@ -52,11 +52,12 @@ def test_yes_needs_no_proof_of_anything_else(state: GroupState, charts: "Charts"
 CONDITIONS = {
     # what is special about the one condition -> diabetes
     "active": ({"groups": frozenset({"diabetes"})}, YES),
-    "resolved": ({"groups": frozenset({"diabetes"}), "active": False}, NO),
+    "resolved": ({"groups": frozenset({"diabetes"}), "active": False}, YES),
+    "coded as prediabetes and as diabetes": ({"groups": frozenset({"diabetes", "diabetes_NOT"})}, "MISSING_INPUT:diabetes"),
     "prediabetes only": ({"groups": frozenset({"diabetes_NOT"}), "possible_groups": frozenset({"diabetes"})}, NO),
     "diabetes by its words only": ({"possible_groups": frozenset({"diabetes"})}, "MISSING_INPUT:diabetes"),
     "provisional": ({"groups": frozenset({"diabetes"}), "confirmed": False}, "MISSING_INPUT:diabetes"),
-    "resolved, by its words only": ({"possible_groups": frozenset({"diabetes"}), "active": False}, NO),
+    "resolved, by its words only": ({"possible_groups": frozenset({"diabetes"}), "active": False}, "MISSING_INPUT:diabetes"),
     "without code and words": ({"text": "", "possible_groups": frozenset({"diabetes"})}, "MISSING_INPUT:diabetes"),
     "something else": ({"groups": frozenset({"hypertension"})}, NO),
 }
