@@ -37,7 +37,8 @@ def open_setting(stays: tuple[Stay, ...], as_of: dt.datetime) -> str | None:
 
 
 def _is_open(stay: Stay, as_of: dt.datetime) -> bool:
-    if stay.start is None or stay.start.at > as_of or stay.status in NEVER_HAPPENED:
+    """Tell whether a stay is open. One that is going on without a word on when it began is open: nobody may read it as ambulatory."""
+    if stay.status in NEVER_HAPPENED or (stay.start is not None and stay.start.at > as_of):
         return False
     return last_instant(stay.end) > as_of if stay.end is not None else stay.status in GOING_ON
 

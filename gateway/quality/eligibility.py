@@ -17,6 +17,10 @@ _SETTING_WORDS = {
     SettingSource.OPEN_ENCOUNTER: "by the open encounter",
     SettingSource.MANIFEST_DEFAULT: "by default",
 }
+_SETTING_UNKNOWN = {
+    SettingSource.NOT_FETCHED: Reason(ReasonCode.NOT_FETCHED, "care_setting", "an open stay may be among those that did not arrive"),
+    SettingSource.NOT_ALLOWED: Reason(ReasonCode.NOT_ALLOWED, "care_setting", "not allowed to read encounters, an open stay is not seen"),
+}
 
 
 class Eligible(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +64,8 @@ def _record_reasons(patient: PatientFacts, as_of: dt.datetime) -> list[Reason]:
 
 
 def _setting_reasons(eligibility: Eligibility, setting: Setting, source: SettingSource) -> list[Reason]:
+    if source in _SETTING_UNKNOWN:
+        return [_SETTING_UNKNOWN[source]]
     if setting in eligibility.care_settings:
         return []
     return [Reason(ReasonCode.CARE_SETTING, "", f"not made for the care setting {setting} ({_SETTING_WORDS[source]})")]

@@ -27,6 +27,9 @@ class SettingSource(enum.StrEnum):
     REQUEST = "request"
     OPEN_ENCOUNTER = "open-encounter"
     MANIFEST_DEFAULT = "manifest-default"
+    # Not known: the default's limits are shown, and nothing is answered, because an open stay may be among what did not arrive.
+    NOT_FETCHED = "encounters-not-fetched"
+    NOT_ALLOWED = "encounters-not-allowed"
 
 
 class QualityReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

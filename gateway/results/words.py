@@ -65,12 +65,16 @@ SETTING_SOURCES: Mapping[SettingSource, str] = {
     SettingSource.REQUEST: "as requested",
     SettingSource.OPEN_ENCOUNTER: "from the open encounter",
     SettingSource.MANIFEST_DEFAULT: "by default",
+    SettingSource.NOT_FETCHED: "not known: encounters could not be fetched",
+    SettingSource.NOT_ALLOWED: "not known: encounters may not be seen",
 }
 
 # Advisory reasons read better as they are: their subject says what.
 _ADVISORY_WORDS: Mapping[str, str] = {
     "newer_unusable": "a newer value exists that cannot be used",
     "old": "rather old",
+    "conflict": "different values stand at one time, and a fixed rule chose",
+    "setting_unknown": "nothing says in which care setting it was measured",
 }
 
 

@@ -48,7 +48,9 @@ def load_terminology(extra_tables: Iterable[bytes] = ()) -> Terminology:
         units=_build_units(rows, concepts),
         problems=_build_problems(rows),
         medications=_build_medications(rows),
-        settings=_with_aliases({(ACT_CODE, row["code"]): row["setting"] for row in load_rows("encounter_settings.csv")}, systems),
+        settings=_with_aliases(
+            {(system, row["code"]): row["setting"] for row in load_rows("encounter_settings.csv") for system in (ACT_CODE, "")}, systems
+        ),
     )
 
 

@@ -77,5 +77,8 @@ class Terminology(msgspec.Struct, frozen=True, kw_only=True):
         return self.medications.place(codes, text)
 
     def care_setting(self, system: str, code: str) -> str | None:
-        """Return `ed`, `inpatient` or `ambulatory` for an Encounter class, None for one that says nothing about it."""
+        """Return `ed`, `inpatient` or `ambulatory` for an Encounter class, None for one that says nothing about it.
+
+        A class without a system is read as one of FHIR's own value set (R4 Encounter.class, v3 ActCode): an open stay must not go unseen.
+        """
         return self.settings.get((system, code))

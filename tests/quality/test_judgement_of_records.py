@@ -82,6 +82,42 @@ def test_the_care_setting_is_asked_found_or_assumed(case: str, charts: "Charts")
     assert care_setting(requested, record, charts.as_of, charts.manifests["prevent"]) == (setting, source)
 
 
+@pytest.mark.parametrize(
+    ("state", "code"),
+    [
+        (GroupState.INCOMPLETE, "NOT_FETCHED:care_setting"),
+        (GroupState.NOT_FETCHED, "NOT_FETCHED:care_setting"),
+        (GroupState.NOT_ALLOWED, "NOT_ALLOWED:care_setting"),
+    ],
+)
+@pytest.mark.parametrize("model", ["prevent", "ckdepi2021"])
+@pytest.mark.parametrize("seen", ["a visit that is over", "an open visit"])
+def test_encounters_that_did_not_all_arrive_leave_the_care_setting_unknown(
+    state: GroupState, code: str, model: str, seen: str, charts: "Charts"
+) -> None:
+    """The page that is missing may hold the open ward stay: no number, no fallback, and the answer says why."""
+    open_visit = [charts.stay(0.1, None)] if seen == "an open visit" else []
+    entries = [entry for entry in charts.complete() if getattr(entry, "concepts", ()) != ("total_cholesterol",)]
+    record = charts.record(*entries, *open_visit, groups={Group.ENCOUNTERS: state})
+    report = charts.report(model, record)
+    assert (report.verdict, report.available, report.fallbacks) == (Verdict.INDETERMINATE, (), ())
+    assert code in map(str, report.reasons)
+
+
+def test_a_stated_care_setting_or_an_open_ward_stay_needs_no_other_encounters(charts: "Charts") -> None:
+    """What the caller says stands; a ward stay that did arrive is one, whatever else did not."""
+    groups = {Group.ENCOUNTERS: GroupState.INCOMPLETE}
+    stated = charts.report("ckdepi2021", charts.record(*charts.complete(), groups=groups), setting="ambulatory")
+    ward = charts.report("prevent", charts.record(*charts.complete(), charts.stay(1, None, "inpatient"), groups=groups))
+    assert (stated.verdict, ward.verdict) == (Verdict.SCORED, Verdict.NOT_APPLICABLE)
+
+
+def test_a_stay_that_goes_on_without_a_beginning_is_open(charts: "Charts") -> None:
+    """A ward stay in progress whose period nobody filled in is no ambulatory visit."""
+    record = charts.record(charts.stay(1, None, "inpatient", start=None))
+    assert care_setting(None, record, charts.as_of, charts.manifests["prevent"]) == ("inpatient", SettingSource.OPEN_ENCOUNTER)
+
+
 @pytest.mark.parametrize("status", ["planned", "cancelled", "entered-in-error", "finished"])
 def test_an_encounter_that_does_not_go_on_is_not_open(status: str, charts: "Charts") -> None:
     """A finished stay without an end is not a patient in bed."""

@@ -119,8 +119,9 @@ def test_every_concept_knows_the_group_it_is_fetched_with(terminology: Terminolo
     ],
 )
 def test_an_encounter_class_is_a_care_setting_or_unknown(terminology: Terminology, code: str, setting: str | None) -> None:
-    """Only codes of the class system count; anything else says nothing."""
+    """Only codes of the class system count, or of none, which for this element means the same; anything else says nothing."""
     assert terminology.care_setting("http://terminology.hl7.org/CodeSystem/v3-ActCode", code) == setting
+    assert terminology.care_setting("", code) == setting
     assert terminology.care_setting("http://terminology.hl7.org/CodeSystem/v3-DctCode", code) is None
 
 
