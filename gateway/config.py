@@ -166,7 +166,7 @@ class Settings(_Section, frozen=True, kw_only=True):
     clock: ClockSettings = ClockSettings()
     site: Annotated[
         dict[str, float],
-        Meta(description="What the hospital states for its models, under the names that the manifests ask for (`sdi_decile = 4`)."),
+        Meta(description="What the hospital states for its models, under the names that the manifests ask for (`region = 1`)."),
     ] = {}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import msgspec
 
 from gateway.features.context import Chart, Target
-from gateway.features.manifest import FirstOf, ModelOutput, SimpleFeature, SiteSetting
+from gateway.features.manifest import FirstOf, ModelOutput, NotRecorded, SimpleFeature, SiteSetting
 from gateway.features.outcome import Shown, found, not_usable
 from gateway.features.value import InputState, InputValue
 from gateway.record.reason import NOT_APPLICABLE_CODES, Reason, ReasonCode
@@ -35,6 +35,11 @@ def model_output(target: Target, feature: ModelOutput, chart: Chart) -> InputVal
     return msgspec.structs.replace(
         value, name=target.name, concept=target.concept, unit=target.unit, state=state, reasons=reasons, age_limit=target.limit,
     )
+
+
+def not_recorded(target: Target, _feature: NotRecorded, _chart: Chart) -> InputValue:
+    """Return the absence of what no record holds."""
+    return not_usable(target, InputState.MISSING, "no record holds it")
 
 
 def site_setting(target: Target, feature: SiteSetting, chart: Chart) -> InputValue:

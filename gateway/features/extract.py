@@ -5,7 +5,7 @@ from typing import Any
 
 from gateway.features.category import coded_category
 from gateway.features.context import Chart, ExtractionContext, Target
-from gateway.features.derived import first_of, model_output, site_setting
+from gateway.features.derived import first_of, model_output, not_recorded, site_setting
 from gateway.features.findings import condition_present, exclusion_found
 from gateway.features.manifest import (
     Age,
@@ -20,6 +20,7 @@ from gateway.features.manifest import (
     ModelOutput,
     Newest,
     NewestPair,
+    NotRecorded,
     Quotient,
     Setting,
     SexAtAsOf,
@@ -103,5 +104,6 @@ _OPERATORS: Mapping[type, Callable[[Target, Any, Chart], InputValue]] = {
     ConditionPresent: condition_present,
     CurrentMedication: current_medication,
     ModelOutput: model_output,
+    NotRecorded: not_recorded,
     SiteSetting: site_setting,
 }

@@ -105,6 +105,10 @@ class ModelOutput(_Strict, frozen=True, kw_only=True, tag_field="operator", tag=
     output: str
 
 
+class NotRecorded(_Strict, frozen=True, kw_only=True, tag_field="operator", tag="not_recorded"):
+    """An input of the published model that no record holds and nobody may state for all patients at once: always absent."""
+
+
 class SiteSetting(_Strict, frozen=True, kw_only=True, tag_field="operator", tag="site_setting"):
     """A value the hospital states under the name `setting`, never read from the record and without a default.
 
@@ -123,6 +127,7 @@ class FirstOf(_Strict, frozen=True, kw_only=True, tag_field="operator", tag="fir
 
 SimpleFeature = (
     Age | SexAtAsOf | Newest | NewestPair | MeanOfNewest | Quotient | CodedCategory | ConditionPresent | CurrentMedication | ModelOutput
+    | NotRecorded
     | SiteSetting
 )
 Feature = SimpleFeature | FirstOf

@@ -65,10 +65,13 @@ class MedicationTable(msgspec.Struct, frozen=True, kw_only=True):
         found.update(dict.fromkeys(name for reading in judged for name in reading.ingredients))
         # Beside a proper name such a display is often a class ("calcium channel blockers"): only what a group needs is taken from it.
         found.update(dict.fromkeys(name for reading in others for name in reading.ingredients if self.groups.get(name)))
+        local_form = any(reading.local for reading in judged)
+        # "timolol eye drops; lisinopril 10 mg": which of the two is the local one, the words do not say, so neither yes nor no.
+        told_apart = not (local_form and len(found) > 1)
         return MedicationFacts(
             ingredients=tuple(sorted(found)),
-            groups=self._groups_of(found, listed, local=any(reading.local for reading in judged)),
-            recognised=bool(found) and all(reading.covered for reading in judged),
+            groups=self._groups_of(found, listed, local=local_form),
+            recognised=bool(found) and told_apart and all(reading.covered for reading in judged),
         )
 
     def _groups_of(self, ingredients: Iterable[str], listed: Iterable[Code], *, local: bool) -> frozenset[str]:

@@ -85,6 +85,14 @@ def test_one_unknown_word_leaves_open_what_a_product_holds(terminology: Terminol
     assert not facts.recognised
 
 
+@pytest.mark.parametrize("text", ["timolol eye drops; lisinopril 10 mg", "atorvastatin 20 mg and hydrocortisone cream"])
+def test_a_local_form_beside_another_ingredient_leaves_both_answers_open(terminology: Terminology, text: str) -> None:
+    """The words do not say which of the two is the local one: neither "on treatment" nor "not on treatment" may be concluded."""
+    facts = terminology.medication((), text)
+    assert facts.groups == frozenset()
+    assert not facts.recognised
+
+
 def test_a_listed_code_needs_no_name(terminology: Terminology) -> None:
     """Ingredient and product codes of the table speak for themselves; an unlisted code without a name says nothing."""
     assert terminology.medication([Code(RXNORM, "29046")], "").groups == {AH}
