@@ -55,5 +55,3 @@ def _follows(draft: RecordDraft, accesses: Mapping[tuple[str, str, str | None], 
     if draft.caused_by or draft.type not in ENDS_ACCESS:
         return draft.caused_by or ""
     return accesses.get((draft.request_id, draft.caller.tenant, draft.patient_id))
-
-

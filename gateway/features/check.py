@@ -47,8 +47,11 @@ def _specs(manifest: ModelManifest) -> tuple[InputSpec, ...]:
 
 def _name_problems(manifest: ModelManifest) -> Iterator[str]:
     names = [spec.name for spec in _specs(manifest)] + [exclusion.name for exclusion in manifest.eligibility.exclusions]
-    for kind, given in (("input or exclusion", names), ("tensor", [spec.tensor for spec in _specs(manifest)]),
-                        ("output", [output.name for output in manifest.outputs])):
+    for kind, given in (
+        ("input or exclusion", names),
+        ("tensor", [spec.tensor for spec in _specs(manifest)]),
+        ("output", [output.name for output in manifest.outputs]),
+    ):
         yield from (f"{kind} {name} is declared twice" for name, count in Counter(given).items() if count > 1)
     if sorted(output.index for output in manifest.outputs) != list(range(len(manifest.outputs))):
         yield "the outputs' indices are not 0, 1, 2 ..."

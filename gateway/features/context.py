@@ -39,7 +39,11 @@ class Chart:
     """One record, indexed once for one extraction. Nothing in it outlives the request."""
 
     def __init__(
-        self, record: PatientRecord, terminology: Terminology, context: ExtractionContext, outputs: Mapping[tuple[str, str], InputValue],
+        self,
+        record: PatientRecord,
+        terminology: Terminology,
+        context: ExtractionContext,
+        outputs: Mapping[tuple[str, str], InputValue],
     ) -> None:
         self.record = record
         self.terminology = terminology

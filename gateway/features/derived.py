@@ -33,7 +33,13 @@ def model_output(target: Target, feature: ModelOutput, chart: Chart) -> InputVal
             Reason(reason.code, target.name, reason.detail or str(reason)) if reason.withholds else reason for reason in value.reasons
         )
     return msgspec.structs.replace(
-        value, name=target.name, concept=target.concept, unit=target.unit, state=state, reasons=reasons, age_limit=target.limit,
+        value,
+        name=target.name,
+        concept=target.concept,
+        unit=target.unit,
+        state=state,
+        reasons=reasons,
+        age_limit=target.limit,
     )
 
 

@@ -38,7 +38,10 @@ NO_OUTPUTS: Mapping[tuple[str, str], InputValue] = {}
 
 
 def extract_inputs(
-    manifest: ModelManifest, record: PatientRecord, terminology: Terminology, context: ExtractionContext,
+    manifest: ModelManifest,
+    record: PatientRecord,
+    terminology: Terminology,
+    context: ExtractionContext,
     model_outputs: Mapping[tuple[str, str], InputValue] = NO_OUTPUTS,
 ) -> dict[str, InputValue]:
     """Return every input, every exclusion (under its name) and every input of a fallback, as found at the as-of time.

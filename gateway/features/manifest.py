@@ -126,7 +126,16 @@ class FirstOf(_Strict, frozen=True, kw_only=True, tag_field="operator", tag="fir
 
 
 SimpleFeature = (
-    Age | SexAtAsOf | Newest | NewestPair | MeanOfNewest | Quotient | CodedCategory | ConditionPresent | CurrentMedication | ModelOutput
+    Age
+    | SexAtAsOf
+    | Newest
+    | NewestPair
+    | MeanOfNewest
+    | Quotient
+    | CodedCategory
+    | ConditionPresent
+    | CurrentMedication
+    | ModelOutput
     | NotRecorded
     | SiteSetting
 )

@@ -38,15 +38,29 @@ NOTHING = Shown()
 def found(target: Target, shown: Shown, cautions: tuple[Reason, ...] = (), state: InputState = InputState.VALID) -> InputValue:
     """Return a value the model may use."""
     return InputValue(
-        name=target.name, concept=target.concept, state=state, value=shown.value, unit=target.unit, time=shown.time, text=shown.text,
-        evidence=shown.evidence, reasons=cautions, aged_from=shown.aged_from, age_limit=target.limit,
+        name=target.name,
+        concept=target.concept,
+        state=state,
+        value=shown.value,
+        unit=target.unit,
+        time=shown.time,
+        text=shown.text,
+        evidence=shown.evidence,
+        reasons=cautions,
+        aged_from=shown.aged_from,
+        age_limit=target.limit,
     )
 
 
 def concluded_absent(target: Target) -> InputValue:
     """Return a "no" that meets the whole absence rule (rules 3)."""
     return InputValue(
-        name=target.name, concept=target.concept, state=InputState.CONCLUDED_ABSENT, value=0.0, unit=target.unit, text="none recorded",
+        name=target.name,
+        concept=target.concept,
+        state=InputState.CONCLUDED_ABSENT,
+        value=0.0,
+        unit=target.unit,
+        text="none recorded",
     )
 
 
@@ -58,8 +72,17 @@ def not_usable(target: Target, state: InputState, detail: str = "", shown: Shown
 def withheld_for(target: Target, state: InputState, reason: Reason, shown: Shown = NOTHING) -> InputValue:
     """Return an input that the model may not use, with a reason of its own."""
     return InputValue(
-        name=target.name, concept=target.concept, state=state, value=shown.value, unit=target.unit, time=shown.time, text=shown.text,
-        evidence=shown.evidence, reasons=(reason,), aged_from=shown.aged_from, age_limit=target.limit,
+        name=target.name,
+        concept=target.concept,
+        state=state,
+        value=shown.value,
+        unit=target.unit,
+        time=shown.time,
+        text=shown.text,
+        evidence=shown.evidence,
+        reasons=(reason,),
+        aged_from=shown.aged_from,
+        age_limit=target.limit,
     )
 
 
@@ -94,8 +117,11 @@ def evidence_of(measurement: Measurement) -> Evidence:
     if raw is None and measurement.value_codes:
         raw = measurement.value_codes[0].display or measurement.value_codes[0].code
     return Evidence(
-        source=measurement.source, raw_value=raw if raw is not None else measurement.value_text, raw_unit=measurement.unit,
-        time=measurement.time.at if measurement.time is not None else None, code=_measured_code(measurement),
+        source=measurement.source,
+        raw_value=raw if raw is not None else measurement.value_text,
+        raw_unit=measurement.unit,
+        time=measurement.time.at if measurement.time is not None else None,
+        code=_measured_code(measurement),
     )
 
 

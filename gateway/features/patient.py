@@ -30,8 +30,14 @@ def age_of(target: Target, chart: Chart) -> InputValue:
         return found(target, Shown(float(high), evidence=evidence))
     detail = f"born {patient.birth_date.text}: {max(low, 0)} or {high} years"
     return InputValue(
-        name=target.name, concept=target.concept, state=InputState.MISSING, unit=target.unit, evidence=evidence, text=detail,
-        reasons=(Reason(ReasonCode.MISSING_INPUT, target.name, detail),), interval=(float(max(low, 0)), float(high)),
+        name=target.name,
+        concept=target.concept,
+        state=InputState.MISSING,
+        unit=target.unit,
+        evidence=evidence,
+        text=detail,
+        reasons=(Reason(ReasonCode.MISSING_INPUT, target.name, detail),),
+        interval=(float(max(low, 0)), float(high)),
     )
 
 

@@ -26,7 +26,8 @@ _BY_PATIENT = {
     ),
     # What a patient takes is often told there alone: lists of home medication, prescriptions of others.
     Group.MEDICATION_STATEMENTS: Search(
-        group=Group.MEDICATION_STATEMENTS, resource_type="MedicationStatement",
+        group=Group.MEDICATION_STATEMENTS,
+        resource_type="MedicationStatement",
         parameters=(("_include", "MedicationStatement:medication"),),
     ),
     Group.ENCOUNTERS: Search(group=Group.ENCOUNTERS, resource_type="Encounter"),

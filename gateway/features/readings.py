@@ -135,8 +135,13 @@ def _read(concept: str, measurement: Measurement, terminology: Terminology) -> R
     if measurement.comparator is not None:
         return Unusable(f"only a bound ({measurement.comparator})", at, measurement, converted.value)
     if isinstance(converted, Refused):
-        return Unusable(_REFUSED_WORDS.get(converted.reason, converted.reason.value), at, measurement, converted.value,
-                        converted.reason is RefusedReason.IMPLAUSIBLE)
+        return Unusable(
+            _REFUSED_WORDS.get(converted.reason, converted.reason.value),
+            at,
+            measurement,
+            converted.value,
+            converted.reason is RefusedReason.IMPLAUSIBLE,
+        )
     if at is None:
         return Unusable("undated", at, measurement, converted.value)
     return Reading(converted.value, at, measurement)

@@ -204,7 +204,11 @@ def list_resources(body: bytes | msgspec.Raw, types: frozenset[str] = SEARCH_TYP
             resources.append(raw)
             matches += entry.search is None or entry.search.mode != "include"
     return Listing(
-        resources=tuple(resources), next_url=_next_url(bundle.link), total=bundle.total, matches=matches, outcomes=tuple(issues),
+        resources=tuple(resources),
+        next_url=_next_url(bundle.link),
+        total=bundle.total,
+        matches=matches,
+        outcomes=tuple(issues),
         unreadable=unreadable,
     )
 

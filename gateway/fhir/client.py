@@ -62,9 +62,7 @@ class FhirClient:
         self._clock = clock
         self._policy = policy or SourcePolicy()
         self._client = open_http_client(limits, self._policy, auth)
-        self._exchange = Exchange(
-            self._client, limits, clock, randomness or random.SystemRandom(), compression=self._policy.compression
-        )
+        self._exchange = Exchange(self._client, limits, clock, randomness or random.SystemRandom(), compression=self._policy.compression)
         self._known = SourceKnowledge(clock, limits, self._policy)
         self._breaker = CircuitBreaker(clock, failures_max=limits.breaker_failures, open_s=limits.breaker_open_s)
         self._bulkhead = asyncio.Semaphore(limits.pulls_at_once_max)

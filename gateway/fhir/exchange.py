@@ -66,13 +66,15 @@ class Exchange:
         self, client: httpx.AsyncClient, limits: FhirLimits, clock: Clock, randomness: random.Random, *, compression: bool = True
     ) -> None:
         self._client = client
-        self._headers = httpx.Headers({
-            "Accept": "application/fhir+json",
-            "Accept-Encoding": "gzip" if compression else "identity",
-            # Fresh results: HAPI answers an identical search from a cache for 60 s. Never `no-store`: there it truncates.
-            "Cache-Control": "no-cache",
-            "User-Agent": "clinical-inference-gateway",
-        })
+        self._headers = httpx.Headers(
+            {
+                "Accept": "application/fhir+json",
+                "Accept-Encoding": "gzip" if compression else "identity",
+                # Fresh results: HAPI answers an identical search from a cache for 60 s. Never `no-store`: there it truncates.
+                "Cache-Control": "no-cache",
+                "User-Agent": "clinical-inference-gateway",
+            }
+        )
         self._limits = limits
         self._clock = clock
         self._randomness = randomness
@@ -115,7 +117,6 @@ class Exchange:
         if response.status_code in RETRIED_STATUSES:
             raise _Passing(unfetched, parse_retry_after(response.headers.get("Retry-After"), self._clock.now()))
         raise unfetched
-
 
     def _headers_for(self, budget: PullBudget, body: bytes | None) -> httpx.Headers:
         headers = self._headers.copy()

@@ -35,9 +35,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     Errors are httpx's own: ConnectTimeout, ConnectError, ReadTimeout, ReadError, RemoteProtocolError; and BodyRefusedError.
     """
 
-    def __init__(
-        self, *, body_bytes_max: int, inflate_ratio_max: int, connections_max: int, tls: ssl.SSLContext | None = None
-    ) -> None:
+    def __init__(self, *, body_bytes_max: int, inflate_ratio_max: int, connections_max: int, tls: ssl.SSLContext | None = None) -> None:
         self._body_bytes_max = body_bytes_max
         self._inflate_ratio_max = inflate_ratio_max
         self._connections_max = connections_max
@@ -86,12 +84,20 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             connector = aiohttp.TCPConnector(
-                limit=self._connections_max, limit_per_host=self._connections_max, ssl=self._tls or True,
+                limit=self._connections_max,
+                limit_per_host=self._connections_max,
+                ssl=self._tls or True,
                 loop=asyncio.get_running_loop(),
             )
             self._session = aiohttp.ClientSession(
-                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, auto_decompress=False,
-                raise_for_status=False, timeout=_TIMEOUT_UNSET, max_line_size=_LINE_BYTES_MAX, max_field_size=_LINE_BYTES_MAX,
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+                auto_decompress=False,
+                raise_for_status=False,
+                timeout=_TIMEOUT_UNSET,
+                max_line_size=_LINE_BYTES_MAX,
+                max_field_size=_LINE_BYTES_MAX,
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
             )
         return self._session

@@ -32,7 +32,10 @@ class Eligible(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge_eligibility(
-    manifest: ModelManifest, inputs: Mapping[str, InputValue], patient: PatientFacts, as_of: dt.datetime,
+    manifest: ModelManifest,
+    inputs: Mapping[str, InputValue],
+    patient: PatientFacts,
+    as_of: dt.datetime,
     setting: tuple[Setting, SettingSource],
 ) -> Eligible:
     """Return every reason that takes all outputs away.

@@ -17,7 +17,11 @@ _SILENT_WHEN_OPTIONAL = frozenset({InputState.MISSING, InputState.STALE})
 
 
 def judge(
-    manifest: ModelManifest, inputs: Mapping[str, InputValue], patient: PatientFacts, as_of: dt.datetime, setting: Setting,
+    manifest: ModelManifest,
+    inputs: Mapping[str, InputValue],
+    patient: PatientFacts,
+    as_of: dt.datetime,
+    setting: Setting,
     setting_source: SettingSource,
 ) -> QualityReport:
     """Return what may be answered and why not the rest. Every input, exclusion and fallback input of the manifest must be in `inputs`."""
@@ -34,10 +38,19 @@ def judge(
     reasons = _reasons(manifest, graded, (general, *withheld.values()), available)
     fallbacks = () if eligible.shuts_fallbacks else open_fallbacks(manifest, graded, reasons)
     return QualityReport(
-        model=manifest.name, model_version=manifest.version, as_of=as_of, setting=setting, setting_source=setting_source,
-        verdict=decide_verdict(reasons, withheld, answered=bool(available)), reasons=reasons, inputs=graded,
-        available=tuple(output.name for output in available), withheld=withheld, fallbacks=fallbacks,
-        variant=variant.name if variant else None, variant_index=variant.index if variant else None,
+        model=manifest.name,
+        model_version=manifest.version,
+        as_of=as_of,
+        setting=setting,
+        setting_source=setting_source,
+        verdict=decide_verdict(reasons, withheld, answered=bool(available)),
+        reasons=reasons,
+        inputs=graded,
+        available=tuple(output.name for output in available),
+        withheld=withheld,
+        fallbacks=fallbacks,
+        variant=variant.name if variant else None,
+        variant_index=variant.index if variant else None,
     )
 
 

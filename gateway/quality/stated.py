@@ -78,7 +78,9 @@ def stated_result(manifest: ModelManifest, report: QualityReport) -> StatedResul
     labels = {output.label for output in manifest.outputs if output.name in available}
     labels -= {output.label for output in manifest.outputs if output.name in withheld}
     return StatedResult(
-        status=report.vector_status, codes=frozenset(str(reason) for reason in report.reasons), labels=frozenset(labels),
+        status=report.vector_status,
+        codes=frozenset(str(reason) for reason in report.reasons),
+        labels=frozenset(labels),
         fallbacks=report.fallbacks,
     )
 

@@ -13,7 +13,11 @@ _FAILED = "the model could not be run"
 
 
 def output_as_input(
-    manifest: ModelManifest, report: QualityReport, output: str, value: float | None, lineage: Mapping[str, str],
+    manifest: ModelManifest,
+    report: QualityReport,
+    output: str,
+    value: float | None,
+    lineage: Mapping[str, str],
 ) -> InputValue:
     """Return an output as it enters another model: unrounded, with the evidence, oldest time and cautions of the inputs it rests on.
 
@@ -27,15 +31,20 @@ def output_as_input(
     evidence = tuple(dict.fromkeys(proof for item in used if item.time is not None for proof in item.evidence))
     state, reasons = _state(manifest, report, output, value)
     return InputValue(
-        name=output, concept=output, state=state, value=value if state is InputState.VALID else None, unit=spec.unit,
-        time=min(times, default=None), text=f"computed by {manifest.title}" if state is InputState.VALID else "", evidence=evidence,
-        reasons=reasons, lineage=lineage,
+        name=output,
+        concept=output,
+        state=state,
+        value=value if state is InputState.VALID else None,
+        unit=spec.unit,
+        time=min(times, default=None),
+        text=f"computed by {manifest.title}" if state is InputState.VALID else "",
+        evidence=evidence,
+        reasons=reasons,
+        lineage=lineage,
     )
 
 
-def _state(
-    manifest: ModelManifest, report: QualityReport, output: str, value: float | None
-) -> tuple[InputState, tuple[Reason, ...]]:
+def _state(manifest: ModelManifest, report: QualityReport, output: str, value: float | None) -> tuple[InputState, tuple[Reason, ...]]:
     reasons = report.withheld.get(output, ())
     failure = next((reason for reason in reasons if reason.code is ReasonCode.RUNTIME_FAILURE), None)
     if failure is not None or (output in report.available and value is None):

@@ -37,7 +37,10 @@ def _decoder(name: str, kind: type[Resource]) -> msgspec.json.Decoder[msgspec.St
     bundle = msgspec.defstruct(
         f"_{name}Bundle",
         [
-            ("resourceType", str), ("type", str, ""), ("total", int | None, None), ("link", tuple[_Link, ...], ()),
+            ("resourceType", str),
+            ("type", str, ""),
+            ("total", int | None, None),
+            ("link", tuple[_Link, ...], ()),
             ("entry", tuple[entry, ...], ()),  # type: ignore[valid-type]  # made a line above
         ],
         frozen=True,

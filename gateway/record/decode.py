@@ -14,10 +14,21 @@ _TYPE_PREFIX = b'{"resourceType":"'
 _PREFIX_LENGTH = len(_TYPE_PREFIX)
 _KNOWN_NAMES = {name.encode(): name for name in READ_TYPES}
 _DECODERS = {name: msgspec.json.Decoder(struct) for name, struct in READ_TYPES.items()}
-_DECISIVE = frozenset({
-    "modifierExtension", "implicitRules", "subject", "focus", "status", "verificationStatus", "doNotPerform", "active", "link",
-    "deceasedBoolean", "deceasedDateTime",
-})
+_DECISIVE = frozenset(
+    {
+        "modifierExtension",
+        "implicitRules",
+        "subject",
+        "focus",
+        "status",
+        "verificationStatus",
+        "doNotPerform",
+        "active",
+        "link",
+        "deceasedBoolean",
+        "deceasedDateTime",
+    }
+)
 
 
 class _Head(msgspec.Struct, frozen=True, gc=False):

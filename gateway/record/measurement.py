@@ -88,7 +88,11 @@ def _read_whole(reading: Reading, observation: Observation, resource_id: str, ra
     if issued is None and observation.issued is not None:
         reading.drop("Observation", resource_id, DropReason.UNREADABLE_TIME, "issued")
     return _Whole(
-        source_of(observation, resource_id, raw), status, status in USABLE_STATUSES, time, issued,
+        source_of(observation, resource_id, raw),
+        status,
+        status in USABLE_STATUSES,
+        time,
+        issued,
         _encounter_id(reading, observation.encounter) if observation.encounter is not None else None,
     )
 
@@ -105,9 +109,7 @@ def _other_time(reading: Reading, observation: Observation, resource_id: str) ->
     return reading.time(observation, resource_id, "effectivePeriod", period.end or period.start)
 
 
-def _measure(
-    reading: Reading, whole: _Whole, part: Observation | Component, concepts: tuple[str, ...], *, component: bool
-) -> Measurement:
+def _measure(reading: Reading, whole: _Whole, part: Observation | Component, concepts: tuple[str, ...], *, component: bool) -> Measurement:
     """Return the measurement of one part. A value beside a dataAbsentReason contradicts itself and is not taken."""
     codes = reading.codes(part.code)
     if part.data_absent_reason is not None:

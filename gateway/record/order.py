@@ -72,7 +72,14 @@ def _build_order(reading: Reading, order: Order, source: SourceRef, product: Pro
 def unreadable_order(source: SourceRef) -> MedicationOrder:
     """Return the order that could hold anything: see the module."""
     return MedicationOrder(
-        source=source, codes=(), text="", ingredients=(), groups=frozenset(), recognised=False, active=True, status=STATUS_UNKNOWN,
+        source=source,
+        codes=(),
+        text="",
+        ingredients=(),
+        groups=frozenset(),
+        recognised=False,
+        active=True,
+        status=STATUS_UNKNOWN,
     )
 
 

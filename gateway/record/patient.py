@@ -12,23 +12,43 @@ from gateway.record.values import PatientFacts, SourceRef
 SEX_PARAMETER_URL = "http://hl7.org/fhir/StructureDefinition/patient-sexParameterForClinicalUse"
 RECORDED_SEX_URL = "http://hl7.org/fhir/StructureDefinition/individual-recordedSexOrGender"
 # US Core: sex assigned at birth, and sex; both are recorded sexes, neither is the sex parameter for clinical use.
-US_CORE_SEX_URLS = frozenset({
-    "http://hl7.org/fhir/us/core/StructureDefinition/us-core-birthsex",
-    "http://hl7.org/fhir/us/core/StructureDefinition/us-core-sex",
-})
+US_CORE_SEX_URLS = frozenset(
+    {
+        "http://hl7.org/fhir/us/core/StructureDefinition/us-core-birthsex",
+        "http://hl7.org/fhir/us/core/StructureDefinition/us-core-sex",
+    }
+)
 GENDER_IDENTITY_LOINC = "76691-5"  # a recorded gender identity is not a recorded sex
 SEVERAL_PARAMETERS = "specified"  # the sex-parameter code for "it depends, see the comment"
 SEX_UNKNOWN = "unknown"  # the sex-parameter code for "not known"
 REPLACED_BY = "replaced-by"
 
 _SEX_BY_CODE = {
-    "male": "male", "m": "male", "248153007": "male",
-    "female": "female", "f": "female", "248152002": "female",
+    "male": "male",
+    "m": "male",
+    "248153007": "male",
+    "female": "female",
+    "f": "female",
+    "248152002": "female",
 }
-_SEX_NOT_SAID = frozenset({
-    "", "unknown", "unk", "asku", "asked-unknown", "asked-declined", "not-asked", "masked", "error", "not-applicable", "temp-unknown",
-    "261665006", "184115007", "1220561009",  # SNOMED: unknown; patient sex unknown; not recorded
-})
+_SEX_NOT_SAID = frozenset(
+    {
+        "",
+        "unknown",
+        "unk",
+        "asku",
+        "asked-unknown",
+        "asked-declined",
+        "not-asked",
+        "masked",
+        "error",
+        "not-applicable",
+        "temp-unknown",
+        "261665006",
+        "184115007",
+        "1220561009",  # SNOMED: unknown; patient sex unknown; not recorded
+    }
+)
 
 
 def read_patient(reading: Reading, patient: Patient, patient_id: str, raw: bytes) -> PatientFacts:

@@ -60,7 +60,14 @@ def read_procedure(reading: Reading, procedure: Procedure, resource_id: str, raw
     groups, possible = reading.terminology.problem_groups(codes, text)
     start, end = _performed(reading, procedure, resource_id)
     return Problem(
-        source=source, codes=codes, text=text, groups=groups, possible_groups=possible, onset=start, abated=end, procedure=True,
+        source=source,
+        codes=codes,
+        text=text,
+        groups=groups,
+        possible_groups=possible,
+        onset=start,
+        abated=end,
+        procedure=True,
     )
 
 

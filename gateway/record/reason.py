@@ -38,11 +38,20 @@ class ReasonCode(enum.StrEnum):
     ASSUMED = "ASSUMED"
 
 
-NOT_APPLICABLE_CODES = frozenset({
-    ReasonCode.AGE_OUT_OF_RANGE, ReasonCode.SEX_UNSUPPORTED, ReasonCode.PREGNANCY, ReasonCode.PRIOR_CVD,
-    ReasonCode.KIDNEY_REPLACEMENT, ReasonCode.NOT_ELIGIBLE_EGFR, ReasonCode.VALUE_OUT_OF_MODEL_RANGE,
-    ReasonCode.CARE_SETTING, ReasonCode.DECEASED, ReasonCode.RECORD_REPLACED,
-})
+NOT_APPLICABLE_CODES = frozenset(
+    {
+        ReasonCode.AGE_OUT_OF_RANGE,
+        ReasonCode.SEX_UNSUPPORTED,
+        ReasonCode.PREGNANCY,
+        ReasonCode.PRIOR_CVD,
+        ReasonCode.KIDNEY_REPLACEMENT,
+        ReasonCode.NOT_ELIGIBLE_EGFR,
+        ReasonCode.VALUE_OUT_OF_MODEL_RANGE,
+        ReasonCode.CARE_SETTING,
+        ReasonCode.DECEASED,
+        ReasonCode.RECORD_REPLACED,
+    }
+)
 ADVISORY_CODES = frozenset({ReasonCode.CAUTION, ReasonCode.ASSUMED})
 
 

@@ -14,7 +14,16 @@ from gateway.fhir.group import Group, GroupState
 from gateway.terminology.code import Code
 
 __all__ = [
-    "Code", "Dropped", "FhirTime", "Measurement", "MedicationOrder", "PatientFacts", "PatientRecord", "Precision", "Problem", "SourceRef",
+    "Code",
+    "Dropped",
+    "FhirTime",
+    "Measurement",
+    "MedicationOrder",
+    "PatientFacts",
+    "PatientRecord",
+    "Precision",
+    "Problem",
+    "SourceRef",
     "Stay",
 ]
 

@@ -33,7 +33,8 @@ def searchset(
 def batch_response(answers: Iterable[tuple[int, Resource]]) -> Resource:
     """Return a batch-response Bundle: one (status, resource) per entry, in order."""
     entries = [
-        {"response": {"status": str(status)}, "resource": resource} if status < 400  # noqa: PLR2004 -- HTTP's class of errors
+        {"response": {"status": str(status)}, "resource": resource}
+        if status < 400  # noqa: PLR2004 -- HTTP's class of errors
         else {"response": {"status": str(status), "outcome": resource}}
         for status, resource in answers
     ]
@@ -51,11 +52,13 @@ def capability_statement(base_url: str, version: str, date: str) -> Resource:
         "format": ["application/fhir+json", "json"],
         "software": {"name": "Clinical inference gateway sandbox", "version": version},
         "implementation": {"description": "Read-only, synthetic patients only", "url": base_url},
-        "rest": [{
-            "mode": "server",
-            "interaction": [{"code": "batch"}],
-            "resource": [_resource_capability(kind, names) for kind, names in SEARCH_PARAMETERS.items()],
-        }],
+        "rest": [
+            {
+                "mode": "server",
+                "interaction": [{"code": "batch"}],
+                "resource": [_resource_capability(kind, names) for kind, names in SEARCH_PARAMETERS.items()],
+            }
+        ],
     }
 
 

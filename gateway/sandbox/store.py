@@ -24,7 +24,12 @@ SEARCH_PARAMETERS = {
 }
 INCLUDES = {("MedicationRequest", "medication"): "medicationReference", ("MedicationStatement", "medication"): "medicationReference"}
 _TOKENS = {
-    "code": "code", "category": "category", "clinical-status": "clinicalStatus", "class": "class", "status": "status", "intent": "intent",
+    "code": "code",
+    "category": "category",
+    "clinical-status": "clinicalStatus",
+    "class": "class",
+    "status": "status",
+    "intent": "intent",
 }
 _DATES = {
     "Observation": ("effectiveDateTime", "effectivePeriod", "effectiveInstant"),

@@ -19,10 +19,16 @@ _Value = TypeVar("_Value")
 ACT_CODE = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
 ICD_SYSTEMS = ("http://hl7.org/fhir/sid/icd-10-cm", "http://hl7.org/fhir/sid/icd-9-cm")
 # Systems whose displays name drugs: there, an unknown word may be an unknown ingredient.
-DRUG_NAMING_SYSTEMS = frozenset({
-    RXNORM, "http://snomed.info/sct", "http://hl7.org/fhir/sid/ndc", "https://dmd.nhs.uk", "http://www.whocc.no/atc",
-    "http://pbs.gov.au/code/item",
-})
+DRUG_NAMING_SYSTEMS = frozenset(
+    {
+        RXNORM,
+        "http://snomed.info/sct",
+        "http://hl7.org/fhir/sid/ndc",
+        "https://dmd.nhs.uk",
+        "http://www.whocc.no/atc",
+        "http://pbs.gov.au/code/item",
+    }
+)
 CONTAINER_MARK = "container"
 CODED_UNIT = "(code)"
 
@@ -139,9 +145,7 @@ def _build_units(rows: Iterable[ConceptRow], concepts: Mapping[str, Concept]) ->
     for row in rows:
         if _is_observed(row):
             conversions.setdefault(row.concept, {}).update(parse_conversions(row.conversions))
-    aliases = {
-        row["alias"]: UnitAlias(row["ucum"], row["text_only"] == "yes") for row in load_rows("unit_aliases.csv")
-    }
+    aliases = {row["alias"]: UnitAlias(row["ucum"], row["text_only"] == "yes") for row in load_rows("unit_aliases.csv")}
     return build_unit_table(concepts.values(), conversions, aliases)
 
 
@@ -170,9 +174,7 @@ def _build_problems(rows: Iterable[ConceptRow]) -> ProblemTable:
 
 def _build_medications(rows: Iterable[ConceptRow]) -> MedicationTable:
     medications = [row for row in rows if _is_medication(row)]
-    ingredients: dict[str, tuple[str, ...]] = {
-        row["name"]: (row["group"],) if row["group"] else () for row in load_rows("ingredients.csv")
-    }
+    ingredients: dict[str, tuple[str, ...]] = {row["name"]: (row["group"],) if row["group"] else () for row in load_rows("ingredients.csv")}
     named: list[tuple[str, tuple[str, ...]]] = [(name, (name,)) for name in ingredients]
     named += [(row["spelling"], tuple(row["ingredients"].split(";"))) for row in load_rows("ingredient_spellings.csv")]
     named += [(row["brand"], tuple(row["ingredients"].split(";"))) for row in load_rows("brands.csv")]
@@ -199,6 +201,11 @@ def _with_codes(table: MedicationTable, medications: Iterable[ConceptRow]) -> Me
     if not all(by_code.values()):
         raise ValueError("a listed medication code names no known ingredient")
     return MedicationTable(
-        groups=table.groups, by_code=by_code, code_groups=table.code_groups, names=table.names, words=table.words,
-        local_words=table.local_words, naming_systems=table.naming_systems,
+        groups=table.groups,
+        by_code=by_code,
+        code_groups=table.code_groups,
+        names=table.names,
+        words=table.words,
+        local_words=table.local_words,
+        naming_systems=table.naming_systems,
     )

@@ -23,10 +23,17 @@ def write_config(folder: Path, base_url: str, **fhir: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "gateway.toml"
     lines = [
-        "[server]", "port = 0", "deadline_rest_s = 60.0",
-        "[fhir]", f'base_url = "{base_url}"', *(f'{name} = "{text}"' for name, text in fhir.items()),
-        "[audit]", f'database = "{folder / "audit.db"}"', f'key_file = "{folder / "kek.json"}"',
-        "[logging]", 'level = "warning"',
+        "[server]",
+        "port = 0",
+        "deadline_rest_s = 60.0",
+        "[fhir]",
+        f'base_url = "{base_url}"',
+        *(f'{name} = "{text}"' for name, text in fhir.items()),
+        "[audit]",
+        f'database = "{folder / "audit.db"}"',
+        f'key_file = "{folder / "kek.json"}"',
+        "[logging]",
+        'level = "warning"',
     ]
     config.write_text("\n".join(lines) + "\n")
     return config
@@ -60,8 +67,11 @@ def serving(config: Path) -> Iterator[GatewayProcess]:
     """Start `gateway serve`, wait until it is ready, stop it with SIGTERM."""
     with (config.parent / "serve.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "serve", "--config", str(config)], cwd=config.parent, env=environment(),
-            stdout=subprocess.PIPE, stderr=log,
+            [sys.executable, "-m", "gateway", "serve", "--config", str(config)],
+            cwd=config.parent,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=log,
         )
     try:
         url = process.stdout.readline().decode().split()[-1]
@@ -85,8 +95,12 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
 def command(config: Path, *arguments: str) -> dict:
     """Run `gateway ... --json --config` and return its decoded output."""
     done = subprocess.run(
-        [sys.executable, "-m", "gateway", *arguments, "--json", "--config", str(config)], cwd=config.parent, env=environment(),
-        capture_output=True, timeout=COMMAND_S_MAX, check=False,
+        [sys.executable, "-m", "gateway", *arguments, "--json", "--config", str(config)],
+        cwd=config.parent,
+        env=environment(),
+        capture_output=True,
+        timeout=COMMAND_S_MAX,
+        check=False,
     )
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     return json.loads(done.stdout)

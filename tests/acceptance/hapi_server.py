@@ -83,7 +83,9 @@ class HapiServer:
         """Send one request and return status and decoded JSON (None when there is none)."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
-            f"{self.base_url}/{path}".rstrip("/"), data=data, method=method,
+            f"{self.base_url}/{path}".rstrip("/"),
+            data=data,
+            method=method,
             headers={"Accept": "application/fhir+json", "Content-Type": "application/fhir+json", **(headers or {})},
         )
         try:
@@ -118,7 +120,10 @@ def running(**properties: str) -> Iterator[HapiServer]:
     with log.open("wb") as sink:
         process = subprocess.Popen(
             ["java", *JVM, *_archive(folder), f"-Dport={port}", *settings, "-cp", jars, "HapiServer"],
-            cwd=folder, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True,
+            cwd=folder,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     server = HapiServer(f"http://127.0.0.1:{port}/fhir", process, log)
     try:

@@ -20,7 +20,9 @@ COUNT = 1234
 PLAN = FetchPlan(
     searches=(
         Search(group=Group.VITAL_SIGNS, resource_type="Observation", parameters=(("category", "vital-signs"),)),
-        Search(group=Group.LABORATORY, resource_type="Observation", parameters=(("code", "http://loinc.org|2093-3,http://loinc.org|2085-9"),)),
+        Search(
+            group=Group.LABORATORY, resource_type="Observation", parameters=(("code", "http://loinc.org|2093-3,http://loinc.org|2085-9"),)
+        ),
         Search(group=Group.CONDITIONS, resource_type="Condition"),
         Search(group=Group.MEDICATIONS, resource_type="MedicationRequest", parameters=(("_include", "MedicationRequest:medication"),)),
         Search(group=Group.ENCOUNTERS, resource_type="Encounter"),
@@ -31,7 +33,10 @@ PLAN = FetchPlan(
 def observation(resource_id, code, category, value, day):
     """Return one Observation of the patient."""
     return {
-        "resourceType": "Observation", "id": resource_id, "status": "final", "subject": {"reference": f"Patient/{PATIENT}"},
+        "resourceType": "Observation",
+        "id": resource_id,
+        "status": "final",
+        "subject": {"reference": f"Patient/{PATIENT}"},
         "category": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": category}]}],
         "code": {"coding": [{"system": "http://loinc.org", "code": code}]},
         "effectiveDateTime": (dt.date(2020, 1, 1) + dt.timedelta(days=day)).isoformat(),
@@ -49,8 +54,12 @@ def many(hapi):
         observation(f"{PATIENT}-hdl", "2085-9", "laboratory", 52, 5),
         {"resourceType": "Medication", "id": f"{PATIENT}-drug", "code": {"text": "lisinopril"}},
         {
-            "resourceType": "MedicationRequest", "id": f"{PATIENT}-order", "status": "active", "intent": "order",
-            "subject": {"reference": f"Patient/{PATIENT}"}, "medicationReference": {"reference": f"Medication/{PATIENT}-drug"},
+            "resourceType": "MedicationRequest",
+            "id": f"{PATIENT}-order",
+            "status": "active",
+            "intent": "order",
+            "subject": {"reference": f"Patient/{PATIENT}"},
+            "medicationReference": {"reference": f"Medication/{PATIENT}-drug"},
         },
     ]
     assert hapi.load({"entry": [{"resource": resource} for resource in resources]}) == []

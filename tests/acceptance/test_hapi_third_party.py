@@ -19,8 +19,11 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(900), pytest.mark.needs_s
 CLOCK = SystemClock()
 LARGEST = "048ae880-5310-a777-ad02-8837dcdc0457"  # 1,021 Observations
 TYPES = {
-    "Observation": Group.LABORATORY, "Condition": Group.CONDITIONS, "MedicationRequest": Group.MEDICATIONS,
-    "Encounter": Group.ENCOUNTERS, "Procedure": Group.PROCEDURES,
+    "Observation": Group.LABORATORY,
+    "Condition": Group.CONDITIONS,
+    "MedicationRequest": Group.MEDICATIONS,
+    "Encounter": Group.ENCOUNTERS,
+    "Procedure": Group.PROCEDURES,
 }
 PLAN = FetchPlan(searches=tuple(Search(group=group, resource_type=kind) for kind, group in TYPES.items()))
 

@@ -33,8 +33,17 @@ from gateway.terminology import Terminology, load_terminology
 AS_OF = dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC)
 SNOMED = "http://snomed.info/sct"
 UNITS = {
-    "total_cholesterol": "mg/dL", "hdl_cholesterol": "mg/dL", "sbp": "mm[Hg]", "weight": "kg", "height": "cm", "bmi": "kg/m2",
-    "creatinine": "mg/dL", "hba1c": "%", "uacr": "mg/g", "egfr_ckdepi2021": "mL/min/{1.73_m2}", "egfr_other": "mL/min/{1.73_m2}",
+    "total_cholesterol": "mg/dL",
+    "hdl_cholesterol": "mg/dL",
+    "sbp": "mm[Hg]",
+    "weight": "kg",
+    "height": "cm",
+    "bmi": "kg/m2",
+    "creatinine": "mg/dL",
+    "hba1c": "%",
+    "uacr": "mg/g",
+    "egfr_ckdepi2021": "mL/min/{1.73_m2}",
+    "egfr_other": "mL/min/{1.73_m2}",
 }
 _PRECISIONS = {4: Precision.YEAR, 7: Precision.MONTH, 10: Precision.DAY}
 
@@ -67,8 +76,15 @@ class Charts:
 
     def lab(self, concept: str, value: float | None, days: float | None = 10, **said: object) -> Measurement:
         fields = {
-            "source": SourceRef("Observation", self.id("o"), "1"), "concepts": (concept,), "codes": (), "status": "final",
-            "time": self.ago(days) if days is not None else None, "value": value, "unit": UNITS.get(concept), "unit_coded": True, **said,
+            "source": SourceRef("Observation", self.id("o"), "1"),
+            "concepts": (concept,),
+            "codes": (),
+            "status": "final",
+            "time": self.ago(days) if days is not None else None,
+            "value": value,
+            "unit": UNITS.get(concept),
+            "unit_coded": True,
+            **said,
         }
         usable = fields["status"] in ("final", "amended", "corrected")
         return Measurement(usable_status=usable, **fields)  # type: ignore[arg-type]  # a test's own shorthand
@@ -78,24 +94,39 @@ class Charts:
 
     def problem(self, group: str = "", days: float | None = 100, **said: object) -> Problem:
         fields = {
-            "source": SourceRef("Condition", self.id("c"), "1"), "codes": (), "text": group or "something else",
-            "groups": frozenset({group} if group else ()), "recorded": self.ago(days) if days is not None else None, **said,
+            "source": SourceRef("Condition", self.id("c"), "1"),
+            "codes": (),
+            "text": group or "something else",
+            "groups": frozenset({group} if group else ()),
+            "recorded": self.ago(days) if days is not None else None,
+            **said,
         }
         return Problem(**fields)  # type: ignore[arg-type]  # a test's own shorthand
 
     def order(self, group: str = "", days: float | None = 30, **said: object) -> MedicationOrder:
         fields = {
-            "source": SourceRef("MedicationRequest", self.id("m"), "1"), "codes": (), "text": group or "paracetamol", "ingredients": (),
-            "groups": frozenset({group} if group else ()), "recognised": True, "active": True, "status": "active",
-            "authored": self.ago(days) if days is not None else None, **said,
+            "source": SourceRef("MedicationRequest", self.id("m"), "1"),
+            "codes": (),
+            "text": group or "paracetamol",
+            "ingredients": (),
+            "groups": frozenset({group} if group else ()),
+            "recognised": True,
+            "active": True,
+            "status": "active",
+            "authored": self.ago(days) if days is not None else None,
+            **said,
         }
         return MedicationOrder(**fields)  # type: ignore[arg-type]  # a test's own shorthand
 
     def stay(self, days: float = 30, hours: float | None = 2, setting: str | None = "ambulatory", **said: object) -> Stay:
         end = self.ago(days - hours / 24) if hours is not None else None
         fields = {
-            "source": SourceRef("Encounter", self.id("e"), "1"), "setting": setting, "start": self.ago(days), "end": end,
-            "status": "finished" if hours is not None else "in-progress", **said,
+            "source": SourceRef("Encounter", self.id("e"), "1"),
+            "setting": setting,
+            "start": self.ago(days),
+            "end": end,
+            "status": "finished" if hours is not None else "in-progress",
+            **said,
         }
         return Stay(**fields)  # type: ignore[arg-type]  # a test's own shorthand
 
@@ -109,17 +140,27 @@ class Charts:
         """Every group complete unless said otherwise."""
         of = lambda kind: tuple(entry for entry in entries if isinstance(entry, kind))  # noqa: E731 - one line, used five times
         return PatientRecord(
-            patient=patient or self.patient(), measurements=of(Measurement), problems=of(Problem), medications=of(MedicationOrder),
-            stays=of(Stay), groups={**dict.fromkeys(Group, GroupState.COMPLETE), **(groups or {})},
+            patient=patient or self.patient(),
+            measurements=of(Measurement),
+            problems=of(Problem),
+            medications=of(MedicationOrder),
+            stays=of(Stay),
+            groups={**dict.fromkeys(Group, GroupState.COMPLETE), **(groups or {})},
         )
 
     def complete(self) -> list[object]:
         """What PREVENT needs, all of it good: a woman of 56 without disease."""
         return [
-            self.lab("total_cholesterol", 210.0), self.lab("hdl_cholesterol", 52.0), self.lab("creatinine", 0.8),
-            self.lab("sbp", 132.0, encounter_id="visit"), self.lab("weight", 80.0), self.lab("height", 170.0),
-            self.smoking("266919005"), self.order("antihypertensive"),
-            self.stay(10, 2, source=SourceRef("Encounter", "visit", "1")), self.problem(),
+            self.lab("total_cholesterol", 210.0),
+            self.lab("hdl_cholesterol", 52.0),
+            self.lab("creatinine", 0.8),
+            self.lab("sbp", 132.0, encounter_id="visit"),
+            self.lab("weight", 80.0),
+            self.lab("height", 170.0),
+            self.smoking("266919005"),
+            self.order("antihypertensive"),
+            self.stay(10, 2, source=SourceRef("Encounter", "visit", "1")),
+            self.problem(),
         ]
 
     def extract(

@@ -24,7 +24,14 @@ CHAINS = {
     "impossible creatinine": ((80.0, 10), None, None, None, None, "implausible", "IMPLAUSIBLE_VALUE:egfr", ""),
     "dialysis": ((0.8, 10), None, None, "kidney_replacement", None, "withheld", "KIDNEY_REPLACEMENT", ""),
     "dialysis, no creatinine, reported": (
-        None, 10, None, "kidney_replacement", None, "withheld", "KIDNEY_REPLACEMENT", "",
+        None,
+        10,
+        None,
+        "kidney_replacement",
+        None,
+        "withheld",
+        "KIDNEY_REPLACEMENT",
+        "",
     ),
     "kidney injury": ((0.8, 10), 10, 10, "aki", None, "withheld", "UNSTABLE_CREATININE", ""),
 }

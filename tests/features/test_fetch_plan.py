@@ -62,7 +62,8 @@ def test_a_server_without_search_by_code_is_asked_by_category(charts: "Charts") 
     plan = compile_plan(charts.manifests.values(), charts.terminology, "category")
     searches = {search.group: dict(search.parameters) for search in plan.searches if search.group in OBSERVATION_GROUPS}
     assert searches == {
-        Group.VITAL_SIGNS: {"category": "vital-signs"}, Group.LABORATORY: {"category": "laboratory"},
+        Group.VITAL_SIGNS: {"category": "vital-signs"},
+        Group.LABORATORY: {"category": "laboratory"},
         Group.SOCIAL_HISTORY: {"category": "social-history,survey"},
     }
 

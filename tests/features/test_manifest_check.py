@@ -28,7 +28,9 @@ MISTAKES = {
     "an unknown concept": ("hba1c", {"feature": Newest(concept="hba1d")}, "input hba1c: the terminology does not know hba1d"),
     "another unit": ("hba1c", {"unit": "mmol/mol"}, "input hba1c: its unit is mmol/mol, the terminology holds hba1c in %"),
     "an output that is needed nowhere": (
-        "sbp", {"model_range": Range(low=1, high=2, only_for=("gout",))}, "input sbp: gout is no output",
+        "sbp",
+        {"model_range": Range(low=1, high=2, only_for=("gout",))},
+        "input sbp: gout is no output",
     ),
     "a needed input that is optional": ("sbp", {"optional": True}, "output total_cvd_10y needs sbp, which is optional"),
     "a name used twice": ("hba1c", {"name": "uacr"}, "input or exclusion uacr is declared twice"),

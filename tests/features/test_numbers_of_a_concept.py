@@ -29,7 +29,10 @@ NEWEST = {
     "only a preliminary one": ([(9.0, 5, {"status": "preliminary"})], None, "missing", "MISSING_INPUT:creatinine"),
     "only an impossible one": ([(900.0, 5, {})], 900.0, "implausible", "IMPLAUSIBLE_VALUE:creatinine"),
     "an impossible and a preliminary one": (
-        [(900.0, 5, {}), (1.0, 4, {"status": "preliminary"})], 900.0, "implausible", "IMPLAUSIBLE_VALUE:creatinine",
+        [(900.0, 5, {}), (1.0, 4, {"status": "preliminary"})],
+        900.0,
+        "implausible",
+        "IMPLAUSIBLE_VALUE:creatinine",
     ),
     "nothing": ([], None, "missing", "MISSING_INPUT:creatinine"),
 }
@@ -43,7 +46,9 @@ SAME_INSTANT = {
     "a corrected one beside a final one": ([(1.0, {}), (2.0, {"status": "corrected"})], 2.0, "CAUTION:conflict:creatinine"),
     "an amended one beside a final one": ([(2.0, {"status": "amended"}), (1.0, {})], 2.0, "CAUTION:conflict:creatinine"),
     "two corrections that agree": (
-        [(2.0, {"status": "corrected"}), (1.0, {}), (2.0, {"status": "amended"})], 2.0, "CAUTION:conflict:creatinine",
+        [(2.0, {"status": "corrected"}), (1.0, {}), (2.0, {"status": "amended"})],
+        2.0,
+        "CAUTION:conflict:creatinine",
     ),
     "two corrections that differ": ([(2.0, {"status": "corrected"}), (3.0, {"status": "corrected"})], None, "INCONSISTENT:creatinine"),
 }
@@ -109,9 +114,7 @@ def test_evidence_keeps_number_and_unit_as_received(charts: "Charts") -> None:
         (GroupState.NOT_ALLOWED, InputState.NOT_ALLOWED, "NOT_ALLOWED:creatinine"),
     ],
 )
-def test_a_value_of_a_group_that_is_not_whole_is_not_used(
-    state: GroupState, expected: InputState, code: str, charts: "Charts"
-) -> None:
+def test_a_value_of_a_group_that_is_not_whole_is_not_used(state: GroupState, expected: InputState, code: str, charts: "Charts") -> None:
     """A newer value may be missing from an incomplete group; one that nobody was asked to search may be used for what it holds."""
     record = charts.record(charts.lab("creatinine", 1.0), groups={Group.LABORATORY: state})
     found = charts.extract("ckdepi2021", record)["creatinine"]
@@ -128,11 +131,17 @@ PAIRS = {
     # TC (value, date), HDL (value, date); used TC and HDL
     "one date": ([(200, "2026-05-01")], [(50, "2026-05-01")], 200, 50),
     "the newest date that has both": (
-        [(200, "2026-05-01"), (190, "2026-04-01")], [(50, "2026-04-01"), (45, "2026-03-01")], 190, 50,
+        [(200, "2026-05-01"), (190, "2026-04-01")],
+        [(50, "2026-04-01"), (45, "2026-03-01")],
+        190,
+        50,
     ),
     "morning and evening of one date": ([(200, "2026-05-01T08:00:00+02:00")], [(50, "2026-05-01T23:30:00+02:00")], 200, 50),
     "one date in the laboratory's own zone, two in UTC": (
-        [(200, "2026-05-01T00:30:00+02:00")], [(50, "2026-05-01T10:00:00+02:00")], 200, 50,
+        [(200, "2026-05-01T00:30:00+02:00")],
+        [(50, "2026-05-01T10:00:00+02:00")],
+        200,
+        50,
     ),
     "no common date": ([(200, "2026-05-01")], [(50, "2026-04-01")], None, None),
     "a month is no date": ([(200, "2026-05")], [(50, "2026-05")], None, None),

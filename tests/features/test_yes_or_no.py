@@ -77,7 +77,11 @@ EXCLUSIONS = {
     "bypass, as a procedure": ("prevent", "prior_cvd", {"groups": frozenset({"prior_cvd"}), "procedure": True}, 5000, YES),
     "by its words only": ("prevent", "prior_cvd", {"possible_groups": frozenset({"prior_cvd"})}, 10, "INCONSISTENT:prior_cvd_unconfirmed"),
     "suspected": (
-        "prevent", "prior_cvd", {"groups": frozenset({"prior_cvd"}), "confirmed": False}, 10, "INCONSISTENT:prior_cvd_unconfirmed",
+        "prevent",
+        "prior_cvd",
+        {"groups": frozenset({"prior_cvd"}), "confirmed": False},
+        10,
+        "INCONSISTENT:prior_cvd_unconfirmed",
     ),
     "pregnant since 299 days": ("prevent", "pregnancy", {"groups": frozenset({"pregnancy"})}, 299, YES),
     "pregnant since 301 days": ("prevent", "pregnancy", {"groups": frozenset({"pregnancy"})}, 301, NO),
@@ -86,7 +90,10 @@ EXCLUSIONS = {
     "kidney injury 89 days ago, resolved": ("ckdepi2021", "aki", {"groups": frozenset({"aki"}), "active": False}, 89, YES),
     "kidney injury 91 days ago": ("ckdepi2021", "aki", {"groups": frozenset({"aki"})}, 91, NO),
     "transplant, by its words only": (
-        "ckdepi2021", "kidney_replacement", {"possible_groups": frozenset({"kidney_replacement"})}, 10,
+        "ckdepi2021",
+        "kidney_replacement",
+        {"possible_groups": frozenset({"kidney_replacement"})},
+        10,
         "INCONSISTENT:kidney_replacement_unconfirmed",
     ),
 }
@@ -213,7 +220,9 @@ SMOKING = {
     "undated": ([("449868002", None, {})], "MISSING_INPUT:smoker", ""),
     "two answers at once": ([("449868002", 10, {}), ("266919005", 10, {})], "INCONSISTENT:smoker", ""),
     "two answers at once, one corrected": (
-        [("449868002", 10, {}), ("266919005", 10, {"status": "corrected"})], NO, "CAUTION:conflict:smoker",
+        [("449868002", 10, {}), ("266919005", 10, {"status": "corrected"})],
+        NO,
+        "CAUTION:conflict:smoker",
     ),
     "two ways to say the same": ([("449868002", 10, {}), ("77176002", 10, {})], YES, ""),
     "nothing recorded": ([], "MISSING_INPUT:smoker", ""),
@@ -223,7 +232,7 @@ SMOKING = {
 @pytest.mark.parametrize("case", SMOKING)
 @pytest.mark.parametrize("order", ["as listed", "turned round"])
 def test_smoking_is_the_newest_answer_that_says_something(case: str, order: str, charts: "Charts") -> None:
-    """"Unknown" is not "no"; an answer outside the code groups is not "no" either."""
+    """An "unknown" is not "no"; an answer outside the code groups is not "no" either."""
     answers, expected, cautions = SMOKING[case]
     entries = [charts.smoking(code, days, **special) for code, days, special in answers]
     found = charts.extract("prevent", charts.record(*(entries if order == "as listed" else reversed(entries))))["smoker"]

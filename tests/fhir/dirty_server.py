@@ -38,8 +38,13 @@ class Seen:
 def observation(number, patient="p1", version="1", **more):
     """Return an Observation with a version."""
     return {
-        "resourceType": "Observation", "id": f"o{number}", "meta": {"versionId": version}, "status": "final",
-        "subject": {"reference": f"Patient/{patient}"}, "code": {"coding": [{"code": "2093-3"}]}, **more,
+        "resourceType": "Observation",
+        "id": f"o{number}",
+        "meta": {"versionId": version},
+        "status": "final",
+        "subject": {"reference": f"Patient/{patient}"},
+        "code": {"coding": [{"code": "2093-3"}]},
+        **more,
     }
 
 

@@ -19,7 +19,9 @@ CLOCK = SystemClock()
 PLAN = FetchPlan(
     searches=(
         Search(group=Group.VITAL_SIGNS, resource_type="Observation", parameters=(("category", "vital-signs"),)),
-        Search(group=Group.LABORATORY, resource_type="Observation", parameters=(("code", "http://loinc.org|2093-3,http://loinc.org|2085-9"),)),
+        Search(
+            group=Group.LABORATORY, resource_type="Observation", parameters=(("code", "http://loinc.org|2093-3,http://loinc.org|2085-9"),)
+        ),
         Search(group=Group.SOCIAL_HISTORY, resource_type="Observation", parameters=(("code", "72166-2"),)),
         Search(group=Group.CONDITIONS, resource_type="Condition"),
         Search(group=Group.MEDICATIONS, resource_type="MedicationRequest", parameters=(("_include", "MedicationRequest:medication"),)),
@@ -42,14 +44,18 @@ def add_many_observations(server, patient_id, count):
     server.store.add({"resourceType": "Patient", "id": patient_id, "gender": "male", "birthDate": "1970-01-01"})
     start = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
     for number in range(count):
-        server.store.add({
-            "resourceType": "Observation", "id": f"{patient_id}-{number}", "status": "final",
-            "category": [{"coding": [{"code": "vital-signs"}]}],
-            "code": {"coding": [{"system": "http://loinc.org", "code": "8867-4"}]},
-            "subject": {"reference": f"Patient/{patient_id}"},
-            "effectiveDateTime": (start + dt.timedelta(hours=number)).isoformat(),
-            "valueQuantity": {"value": 60 + number % 40, "system": "http://unitsofmeasure.org", "code": "/min"},
-        })
+        server.store.add(
+            {
+                "resourceType": "Observation",
+                "id": f"{patient_id}-{number}",
+                "status": "final",
+                "category": [{"coding": [{"code": "vital-signs"}]}],
+                "code": {"coding": [{"system": "http://loinc.org", "code": "8867-4"}]},
+                "subject": {"reference": f"Patient/{patient_id}"},
+                "effectiveDateTime": (start + dt.timedelta(hours=number)).isoformat(),
+                "valueQuantity": {"value": 60 + number % 40, "system": "http://unitsofmeasure.org", "code": "/min"},
+            }
+        )
 
 
 async def fetch(sandbox, patient_id, *, limits=None):

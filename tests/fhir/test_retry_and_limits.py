@@ -20,8 +20,17 @@ NOW = dt.datetime(2026, 11, 24, 8, 0, tzinfo=dt.UTC)
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [
-        (None, None), ("0", 0.0), (" 7 ", 7.0), ("Tue, 24 Nov 2026 08:00:30 GMT", 30.0), ("Tue, 24 Nov 2026 07:00:00 GMT", 0.0),
-        ("-5", None), ("1.5", None), ("soon", None), ("9" * 400, None), ("", None), ("²", None),
+        (None, None),
+        ("0", 0.0),
+        (" 7 ", 7.0),
+        ("Tue, 24 Nov 2026 08:00:30 GMT", 30.0),
+        ("Tue, 24 Nov 2026 07:00:00 GMT", 0.0),
+        ("-5", None),
+        ("1.5", None),
+        ("soon", None),
+        ("9" * 400, None),
+        ("", None),
+        ("²", None),
     ],
 )
 def test_retry_after_is_read_in_both_forms(header, seconds):

@@ -44,6 +44,4 @@ def finish(*last) -> bytes:
     return graph([*SUM, *last], [COLUMN])
 
 
-HONEST = finish(
-    ("Identity", ["total"], "egfr", {}), ("IsNaN", ["total"], "withheld", {}), ("Not", ["withheld"], "applicable", {})
-)
+HONEST = finish(("Identity", ["total"], "egfr", {}), ("IsNaN", ["total"], "withheld", {}), ("Not", ["withheld"], "applicable", {}))

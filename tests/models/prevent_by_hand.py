@@ -62,7 +62,7 @@ class Patient:
 
     def term(self, name):
         if name.startswith("age_x_"):
-            return self.term("age") * self.term(name[len("age_x_"):])
+            return self.term("age") * self.term(name[len("age_x_") :])
         return getattr(self, "t_" + name)()
 
     def t_intercept(self):

@@ -26,7 +26,9 @@ def test_every_applicability_row_of_the_shipped_models_is_met(
         manifest = manifests[row["model_id"]]
         found = stated_result(manifest, report_for_stated(manifest, json.loads(row["input_json"]), terminology))
         expected = (
-            row["expected_status"], _parts(row["expected_reason_codes"]), _parts(row["expected_outputs_available"]),
+            row["expected_status"],
+            _parts(row["expected_reason_codes"]),
+            _parts(row["expected_outputs_available"]),
             _parts(row["expected_fallback"]),
         )
         given = (found.status, set(found.codes), set(found.labels), set(found.fallbacks))
@@ -38,8 +40,17 @@ def test_every_applicability_row_of_the_shipped_models_is_met(
 
 
 BASE = {
-    "age_years": 55, "sex": "female", "total_cholesterol_mg_dl": 210, "hdl_cholesterol_mg_dl": 52, "sbp_mm_hg": 132, "bmi_kg_m2": 28.4,
-    "egfr_ml_min_1_73m2": 84, "diabetes_0_1": 0, "smoker_0_1": 0, "bp_treatment_0_1": 1, "statin_0_1": 0,
+    "age_years": 55,
+    "sex": "female",
+    "total_cholesterol_mg_dl": 210,
+    "hdl_cholesterol_mg_dl": 52,
+    "sbp_mm_hg": 132,
+    "bmi_kg_m2": 28.4,
+    "egfr_ml_min_1_73m2": 84,
+    "diabetes_0_1": 0,
+    "smoker_0_1": 0,
+    "bp_treatment_0_1": 1,
+    "statin_0_1": 0,
 }
 ALL = "total_cvd ascvd heart_failure chd stroke 30y"
 OF_LIPIDS = "total_cvd ascvd chd stroke"
@@ -92,7 +103,10 @@ CKDEPI_ROWS = [
     ({}, "ok", "", "egfr", ""),
     ({"creatinine_mg_dl": 80}, "abstain", "IMPLAUSIBLE_VALUE:creatinine", "", ""),
     (
-        {"creatinine_mg_dl": 80, "lab_egfr": 62, "lab_egfr_loinc": "98979-8"}, "abstain", "IMPLAUSIBLE_VALUE:creatinine", "",
+        {"creatinine_mg_dl": 80, "lab_egfr": 62, "lab_egfr_loinc": "98979-8"},
+        "abstain",
+        "IMPLAUSIBLE_VALUE:creatinine",
+        "",
         "lab_reported_egfr",
     ),
     ({"creatinine_age_days": 400}, "abstain", "STALE_INPUT:creatinine", "", ""),
@@ -100,7 +114,10 @@ CKDEPI_ROWS = [
     ({"creatinine_age_days": 2, "care_setting": "ed"}, "ok", "", "egfr", ""),
     ({"labs_age_days": 400, "lab_egfr": 62, "lab_egfr_loinc": "98979-8"}, "abstain", "STALE_INPUT:labs", "", ""),
     (
-        {"creatinine_mg_dl": None, "lab_egfr": 62, "lab_egfr_loinc": "33914-3"}, "abstain", "MISSING_INPUT:creatinine", "",
+        {"creatinine_mg_dl": None, "lab_egfr": 62, "lab_egfr_loinc": "33914-3"},
+        "abstain",
+        "MISSING_INPUT:creatinine",
+        "",
         "lab_reported_egfr",
     ),
     ({"creatinine_mg_dl": None, "lab_egfr": 62, "lab_egfr_loinc": "2160-0"}, "abstain", "MISSING_INPUT:creatinine", "", ""),
@@ -108,8 +125,11 @@ CKDEPI_ROWS = [
     ({"aki_0_1": 1}, "abstain", "UNSTABLE_CREATININE", "", ""),
     ({"pregnancy_0_1": 1, "sex": "female"}, "abstain", "PREGNANCY", "", ""),
     (
-        {"kidney_replacement_0_1": 1, "creatinine_mg_dl": None, "lab_egfr": 62, "lab_egfr_loinc": "98979-8"}, "abstain",
-        "KIDNEY_REPLACEMENT MISSING_INPUT:creatinine", "", "",
+        {"kidney_replacement_0_1": 1, "creatinine_mg_dl": None, "lab_egfr": 62, "lab_egfr_loinc": "98979-8"},
+        "abstain",
+        "KIDNEY_REPLACEMENT MISSING_INPUT:creatinine",
+        "",
+        "",
     ),
     ({"sex": "unknown"}, "abstain", "SEX_UNSUPPORTED", "", ""),
     ({"age_years": 18}, "ok", "", "egfr", ""),
@@ -122,15 +142,21 @@ CKDEPI_ROWS = [
     ids=lambda value: str(value[0]) if isinstance(value, tuple) else "",
 )
 def test_the_data_sheet_decides_each_case(
-    model: str, base: dict[str, object], row: tuple[dict[str, object], str, str, str, str],
-    manifests: dict[str, ModelManifest], terminology: Terminology,
+    model: str,
+    base: dict[str, object],
+    row: tuple[dict[str, object], str, str, str, str],
+    manifests: dict[str, ModelManifest],
+    terminology: Terminology,
 ) -> None:
     """Each row follows from the data sheet: what is withheld, with which codes, and whether another score may stand in."""
     changed, status, codes, labels, fallback = row
     manifest = manifests[model]
     found = stated_result(manifest, report_for_stated(manifest, {**base, **changed}, terminology))
     assert (found.status, set(found.codes), set(found.labels), set(found.fallbacks)) == (
-        status, set(codes.split()), set(labels.split()), set(fallback.split()),
+        status,
+        set(codes.split()),
+        set(labels.split()),
+        set(fallback.split()),
     )
 
 

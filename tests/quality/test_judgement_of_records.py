@@ -225,9 +225,13 @@ def test_a_value_between_soft_and_hard_limit_is_answered_with_a_caution(charts: 
     """Older than the soft limit: CAUTION:old; older than the hard limit: stale."""
     manifest = charts.manifests["prevent"]
     spec = manifest.input("sbp")
-    soft = msgspec.structs.replace(manifest, inputs=(
-        *(other for other in manifest.inputs if other.name != "sbp"), msgspec.structs.replace(spec, age_days_soft={"ambulatory": 5}),
-    ))
+    soft = msgspec.structs.replace(
+        manifest,
+        inputs=(
+            *(other for other in manifest.inputs if other.name != "sbp"),
+            msgspec.structs.replace(spec, age_days_soft={"ambulatory": 5}),
+        ),
+    )
     found = type(charts)(charts.terminology, {**charts.manifests, "prevent": soft})
     report = found.report("prevent", charts.record(*charts.complete()))
     assert [str(reason) for reason in report.reasons] == ["CAUTION:old:sbp"]
@@ -237,7 +241,10 @@ def test_a_concept_without_meaning_in_a_setting_is_not_applicable(charts: "Chart
     """`n/a` in the column of the setting: the heart rate of months ago says nothing in a clinic."""
     manifest = charts.manifests["ckdepi2021"]
     spec = msgspec.structs.replace(
-        manifest.input("creatinine"), unit="/min", age_days_max={}, concept="heart_rate",
+        manifest.input("creatinine"),
+        unit="/min",
+        age_days_max={},
+        concept="heart_rate",
         feature=msgspec.structs.replace(manifest.input("creatinine").feature, concept="heart_rate"),
     )
     changed = msgspec.structs.replace(manifest, inputs=(*manifest.inputs[:2], spec))

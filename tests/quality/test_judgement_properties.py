@@ -18,17 +18,36 @@ SHARED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthC
 STATUSES = ("final", "corrected", "preliminary", "entered-in-error")
 CONCEPTS = ("total_cholesterol", "hdl_cholesterol", "sbp", "weight", "height", "bmi", "creatinine", "hba1c", "egfr_other")
 NUMBERS = {
-    "age_years": st.integers(0, 110), "total_cholesterol_mg_dl": st.floats(1, 1200), "hdl_cholesterol_mg_dl": st.floats(1, 250),
-    "sbp_mm_hg": st.floats(30, 350), "bmi_kg_m2": st.floats(5, 120), "egfr_ml_min_1_73m2": st.floats(0.5, 250),
-    "diabetes_0_1": st.sampled_from([0, 1]), "smoker_0_1": st.sampled_from([0, 1]), "bp_treatment_0_1": st.sampled_from([0, 1]),
-    "statin_0_1": st.sampled_from([0, 1]), "hba1c_pct": st.floats(1, 25), "uacr_mg_g": st.floats(0.001, 40000),
-    "sex": st.sampled_from(["female", "male", "other", "unknown"]), "labs_age_days": st.integers(0, 3000),
-    "vitals_age_days": st.integers(0, 800), "prior_cvd_0_1": st.sampled_from([0, 0, 0, 1]),
+    "age_years": st.integers(0, 110),
+    "total_cholesterol_mg_dl": st.floats(1, 1200),
+    "hdl_cholesterol_mg_dl": st.floats(1, 250),
+    "sbp_mm_hg": st.floats(30, 350),
+    "bmi_kg_m2": st.floats(5, 120),
+    "egfr_ml_min_1_73m2": st.floats(0.5, 250),
+    "diabetes_0_1": st.sampled_from([0, 1]),
+    "smoker_0_1": st.sampled_from([0, 1]),
+    "bp_treatment_0_1": st.sampled_from([0, 1]),
+    "statin_0_1": st.sampled_from([0, 1]),
+    "hba1c_pct": st.floats(1, 25),
+    "uacr_mg_g": st.floats(0.001, 40000),
+    "sex": st.sampled_from(["female", "male", "other", "unknown"]),
+    "labs_age_days": st.integers(0, 3000),
+    "vitals_age_days": st.integers(0, 800),
+    "prior_cvd_0_1": st.sampled_from([0, 0, 0, 1]),
     "care_setting": st.sampled_from(["ambulatory", "ed"]),
 }
 GOOD = {
-    "age_years": 55, "sex": "female", "total_cholesterol_mg_dl": 210, "hdl_cholesterol_mg_dl": 52, "sbp_mm_hg": 132, "bmi_kg_m2": 28.4,
-    "egfr_ml_min_1_73m2": 84, "diabetes_0_1": 0, "smoker_0_1": 0, "bp_treatment_0_1": 1, "statin_0_1": 0,
+    "age_years": 55,
+    "sex": "female",
+    "total_cholesterol_mg_dl": 210,
+    "hdl_cholesterol_mg_dl": 52,
+    "sbp_mm_hg": 132,
+    "bmi_kg_m2": 28.4,
+    "egfr_ml_min_1_73m2": 84,
+    "diabetes_0_1": 0,
+    "smoker_0_1": 0,
+    "bp_treatment_0_1": 1,
+    "statin_0_1": 0,
 }
 
 
