@@ -57,6 +57,16 @@ def test_the_way_to_an_egfr_is_that_of_the_data_sheet(case: str, charts: "Charts
     assert report.fallbacks == tuple(fallback.split())
 
 
+@pytest.mark.parametrize("disease", ["kidney_replacement", "aki"])
+def test_lipids_missing_beside_a_forbidden_egfr_open_no_fallback(disease: str, charts: "Charts") -> None:
+    """On dialysis or in kidney injury no other score steps in either, whatever else is missing."""
+    lipids = {("total_cholesterol",), ("hdl_cholesterol",)}
+    entries = [entry for entry in charts.complete() if getattr(entry, "concepts", ()) not in lipids]
+    report = charts.report("prevent", charts.record(*entries, charts.problem(disease, 20)))
+    assert report.available == ()
+    assert report.fallbacks == ()
+
+
 def test_lineage_evidence_and_time_come_along(charts: "Charts") -> None:
     """Whoever sees PREVENT's eGFR can find the creatinine it was computed from."""
     egfr = charts.report("prevent", charts.record(*charts.complete())).inputs["egfr"]
