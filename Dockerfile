@@ -4,7 +4,7 @@
 FROM python:3.11.14-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /build
-COPY requirements-runtime.lock ./
+COPY deploy/requirements-runtime.lock ./
 RUN python3 -m venv /opt/gateway/venv \
  && /opt/gateway/venv/bin/python -m pip install --require-hashes --only-binary :all: -r requirements-runtime.lock
 COPY gateway /opt/gateway/app/gateway

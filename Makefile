@@ -53,7 +53,7 @@ docs: $(STAMP) ## Write the generated pages of docs/
 
 lock: ## Resolve the dependencies anew (needs uv)
 	$(COMPILE) --upgrade --extra cpu --extra test --extra lint --extra build pyproject.toml --output-file requirements.lock
-	$(COMPILE) --extra cpu pyproject.toml --constraint requirements.lock --output-file requirements-runtime.lock
+	$(COMPILE) --extra cpu pyproject.toml --constraint requirements.lock --output-file deploy/requirements-runtime.lock
 
 campaign: $(STAMP) ## Kill the gateway KILLS times under load and verify the audit log each time
 	GATEWAY_KILLS=$(KILLS) $(BIN)/python -m pytest tests/faults

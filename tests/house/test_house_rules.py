@@ -15,6 +15,10 @@ EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "core"
 LOG_METHODS = {"debug", "info", "warning", "error", "critical", "exception"}
 # Loaded by name, not by import: uvicorn's loop and parser.
 NAMED_ONLY = {"uvloop", "httptools"}
+TOP_LEVEL = {
+    *("CHANGELOG.md", "Dockerfile", "LICENSE", "Makefile", "README.md", "deploy", "docs"),
+    *("fixtures", "gateway", "models", "pyproject.toml", "requirements.lock", "tests"),
+}
 MODULE_OF = {"prometheus-client": "prometheus_client", "fhir-resources": "fhir"}
 
 
@@ -112,6 +116,12 @@ def tracked(tree):
     return [tree.root / name for name in listed.stdout.decode().split("\0") if name]
 
 
+def test_the_top_level_is_the_agreed_one(tree):
+    """Whoever opens the repository sees the agreed names and dot files, nothing else."""
+    names = {path.relative_to(tree.root).parts[0] for path in tracked(tree)}
+    assert {name for name in names if not name.startswith(".")} == TOP_LEVEL
+
+
 def test_no_tracked_file_names_a_machine_or_a_registry(tree):
     """Nothing in the repository depends on, or tells about, the machine it was made on or the index it was built from."""
     hosts = (
@@ -132,7 +142,7 @@ def test_no_tracked_file_names_a_machine_or_a_registry(tree):
     assert found == []
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-runtime.lock"])
+@pytest.mark.parametrize("lock", ["requirements.lock", "deploy/requirements-runtime.lock"])
 def test_locks_pin_every_package_by_hash(tree, lock):
     """Every requirement is one exact version with at least one hash, and no address of an index."""
     requirements = re.split(r"\n(?=[a-z0-9])", tree.text(lock).split("\n", 2)[2])
@@ -148,7 +158,7 @@ def test_runtime_lock_is_a_part_of_the_whole_lock(tree):
     def pins(lock):
         return {line.removesuffix(" \\") for line in tree.text(lock).splitlines() if "==" in line}
 
-    assert pins("requirements-runtime.lock") < pins("requirements.lock")
+    assert pins("deploy/requirements-runtime.lock") < pins("requirements.lock")
 
 
 def test_links_in_the_documents_lead_somewhere(tree):
