@@ -3,6 +3,7 @@
 import typer
 
 from gateway.cli import assess, audit, demo, doctor, models, record, serve, terminology
+from gateway.telemetry import configure_logging, log_crashes
 
 app = typer.Typer(
     name="gateway",
@@ -22,5 +23,7 @@ app.add_typer(terminology.app, name="terminology", help="Codes and units: check 
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line. A fault that nobody caught leaves its type and place, never its text: that may hold a patient's data."""
+    configure_logging("error")  # until the settings are read and say more
+    log_crashes()
     app()

@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -388,3 +390,31 @@ def test_keys_that_cannot_be_used_end_a_command(run, config, tmp_path, bundle_fi
 def test_every_command_explains_itself(run, command):
     """`--help` works everywhere."""
     assert "Usage" in shown(run(*command.split(), "--help"))
+
+
+# --- faults -----------------------------------------------------------------------------------------------------------------------
+
+CRASH = """
+import threading
+from gateway.cli import main as entry
+import sys
+main = sys.modules["gateway.cli.main"]
+def crash():
+    raise ValueError("born 1961-03-04")
+def work():
+    thread = threading.Thread(target=crash)
+    thread.start()
+    thread.join()
+    crash()
+main.app = work
+entry()
+"""
+
+
+def test_a_crash_of_the_process_tells_its_kind_and_never_its_text():
+    """A fault that nobody caught, in a thread or in the command itself: one line each, the type and no word of the patient's."""
+    ended = subprocess.run([sys.executable, "-c", CRASH], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    lines = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert [(line["level"], line["fault"]) for line in lines] == [("critical", "ValueError")] * 2
+    assert "1961" not in ended.stderr + ended.stdout
