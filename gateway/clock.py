@@ -65,8 +65,3 @@ class Deadline:
     def remaining_s(self) -> float:
         """Return the seconds left, never below zero."""
         return max(0.0, self._ends_at - self._clock.monotonic())
-
-    @property
-    def expired(self) -> bool:
-        """Tell whether nothing is left."""
-        return self.remaining_s() <= 0.0

@@ -71,7 +71,6 @@ class Keyring:
     def __init__(self, ring: dict[str, bytes], index: dict[int, bytes], actor: dict[int, bytes]) -> None:
         self._ring = ring
         self._current_ring = next(reversed(ring))
-        self._index = index
         self._index_version = max(index)
         self._actor_version = max(actor)
         self._actor_mac = hmac.new(actor[self._actor_version], digestmod="sha256")
@@ -195,16 +194,9 @@ class Keyring:
 
     def search_token(self, patient: tuple[str, str], month: str) -> bytes:
         """Return the token by which a patient's records of one month are found; the month caps what can be linked."""
-        return self._tokens(patient, month, (self._index_version,))[0]
-
-    def search_tokens(self, patient: tuple[str, str], month: str) -> list[bytes]:
-        """Return the tokens of one month under every version of the index key, for searching."""
-        return self._tokens(patient, month, tuple(self._index))
-
-    def _tokens(self, patient: tuple[str, str], month: str, versions: tuple[int, ...]) -> list[bytes]:
         system, identifier = patient
         text = f"pat|{system}|{identifier}|{month}".encode()
-        return [_keyed(self._index_macs[version], text)[:TOKEN_BYTES] for version in versions]
+        return _keyed(self._index_macs[self._index_version], text)[:TOKEN_BYTES]
 
     def _lookup(self, tenant: str, patient: tuple[str, str] | None) -> bytes:
         system, identifier = patient or ("", "")

@@ -78,7 +78,7 @@ class Writer:
                 if batch:
                     self._write(batch)
             self._close()
-        except Exception as error:  # noqa: BLE001  a bug here must end in refusals, not in callers that wait for ever
+        except Exception as error:  # noqa: BLE001 - a bug here must end in refusals, not in callers that wait for ever
             self.not_accepting = f"the audit writer failed ({type(error).__name__})"
             self._refuse_queued()
 

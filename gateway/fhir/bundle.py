@@ -11,7 +11,6 @@ import msgspec
 
 SEARCH_TYPES = frozenset({"searchset"})
 BATCH_TYPES = frozenset({"batch-response"})
-RECORD_TYPES = frozenset({"collection", "searchset", "transaction", "batch", "document", "history", "message", "transaction-response"})
 
 # HL7 CodeSystem operation-outcome: "No Resource found matching the query"; 4101: "Resource request returns no results" (Epic).
 EMPTY_RESULT_DETAILS = frozenset({"MSG_NO_MATCH", "4101"})
@@ -162,12 +161,12 @@ _decode_bare_head = msgspec.json.Decoder(_BareHead).decode
 _decode_outcome = msgspec.json.Decoder(_Outcome).decode
 
 
-def decode_page(body: bytes | msgspec.Raw, types: frozenset[str] = SEARCH_TYPES) -> Page:
+def decode_page(body: bytes | msgspec.Raw) -> Page:
     """Return the page that `body` holds.
 
-    Raises PageError when it is not a Bundle of one of `types`. A single entry that cannot be read is counted, not fatal.
+    Raises PageError when it is not a searchset. A single entry that cannot be read is counted, not fatal.
     """
-    bundle = _read_bundle(body, types)
+    bundle = _read_bundle(body, SEARCH_TYPES)
     resources: list[HeldResource] = []
     issues: list[Issue] = []
     unreadable = 0

@@ -72,10 +72,6 @@ class ResourceStore:
         """Return one resource or None."""
         return self._by_id.get((resource_type, resource_id))
 
-    def patient_ids(self) -> tuple[str, ...]:
-        """Return the ids of all patients."""
-        return tuple(resource_id for kind, resource_id in self._by_id if kind == "Patient")
-
     def search(self, resource_type: str, parameters: Iterable[tuple[str, str]]) -> list[Resource]:
         """Return all resources that match every parameter. Raises SearchError for a parameter or value that is not supported."""
         declared = SEARCH_PARAMETERS.get(resource_type)

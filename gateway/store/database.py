@@ -137,8 +137,8 @@ def _migrate(path: Path) -> None:
         return
     if revision is not None and revision > HEAD_REVISION:
         raise StoreError(f"the database was written by a newer version (schema {revision}, this program knows {HEAD_REVISION})")
-    from alembic import command  # noqa: PLC0415  a fifth of a second to import, and needed only when the schema moves
-    from alembic.config import Config  # noqa: PLC0415  as above
+    from alembic import command  # noqa: PLC0415 - a fifth of a second to import, and needed only when the schema moves
+    from alembic.config import Config  # noqa: PLC0415 - as above
 
     config = Config()
     config.set_main_option("script_location", str(importlib.resources.files("gateway.store") / "migrations"))

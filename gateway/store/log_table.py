@@ -48,7 +48,7 @@ class WrappedKey(msgspec.Struct, frozen=True):
 @functools.lru_cache(maxsize=512)
 def _insert_many(table: str, columns: str, width: int, rows: int) -> str:
     marks = "(" + ",".join("?" * width) + ")"
-    return f"INSERT INTO {table} ({columns}) VALUES {','.join([marks] * rows)}"  # noqa: S608  names are ours, values are bound
+    return f"INSERT INTO {table} ({columns}) VALUES {','.join([marks] * rows)}"  # noqa: S608 - names are ours, values are bound
 
 
 class LogConnection:

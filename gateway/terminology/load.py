@@ -29,7 +29,6 @@ DRUG_NAMING_SYSTEMS = frozenset(
         "http://pbs.gov.au/code/item",
     }
 )
-CONTAINER_MARK = "container"
 CODED_UNIT = "(code)"
 
 

@@ -113,7 +113,7 @@ def swap_records(one: int, two: int) -> Tamper:
 
 def forge(index: int) -> Tamper:
     """Change a header and its stored leaf hash together."""
-    from gateway.audit.merkle import hash_leaf  # noqa: PLC0415  only the forger needs it
+    from gateway.audit.merkle import hash_leaf  # noqa: PLC0415 - only the forger needs it
 
     def tamper(connection: sqlite3.Connection) -> None:
         (header,) = connection.execute("SELECT header FROM log_record WHERE idx = ?", (index,)).fetchone()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.fhir.bundle import RECORD_TYPES, PageError, PageProblem, decode_batch, decode_page, decode_resource
+from gateway.fhir.bundle import PageError, PageProblem, decode_batch, decode_page, decode_resource
 from gateway.fhir.capability import decode_capability
 
 JSON = st.recursive(
@@ -61,10 +61,3 @@ def test_why_a_body_is_no_page(body, problem):
     with pytest.raises(PageError) as raised:
         decode_page(body)
     assert raised.value.problem is problem
-
-
-def test_an_inline_record_is_read_by_the_same_decoder():
-    """A collection Bundle is a page without links."""
-    body = b'{"resourceType":"Bundle","type":"collection","entry":[{"resource":{"resourceType":"Patient","id":"p"}}]}'
-    page = decode_page(body, RECORD_TYPES)
-    assert [(held.resource_type, held.id, held.version) for held in page.resources] == [("Patient", "p", "")]

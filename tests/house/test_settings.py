@@ -123,8 +123,10 @@ def test_unsafe_settings_refuse_to_start(document, words):
     ],
 )
 def test_development_allows_what_harms_nobody(document):
-    """On loopback, under the development profile, trying out is allowed."""
+    """On loopback, under the development profile, trying out is allowed; in production none of these starts."""
     require_safe(settings(document))
+    with pytest.raises(SettingsError):
+        require_safe(settings({**document, "profile": "production"}))
 
 
 def test_the_page_shows_every_default():
