@@ -93,4 +93,4 @@ def answer_of(assessed: Assessed) -> Answer:
     """Wrap an assessed body; every verdict is 200 (rules 6), and is counted with its rung."""
     for found in assessed.answer.answers:
         count_answer(found.manifest.name, found.verdict.value, found.rung.value)
-    return Answer(status=200, body=assessed.body, headers={"audit-receipt": assessed.receipt})
+    return Answer(status=200, body=assessed.body, headers={"audit-receipt": assessed.receipt}, wanted=assessed.wanted)

@@ -12,7 +12,9 @@ import pytest
 from served_gateway import Fault, parameters_of, serving, settings_in
 from starlette.routing import Route
 
+from gateway.api.assess_risk import answer_of, render
 from gateway.api.audited import Audited
+from gateway.api.exchange import Answer
 from gateway.api.health import Open
 from gateway.api.refusals import RefusalLog
 from gateway.app import create_app, open_gateway
@@ -269,6 +271,27 @@ def test_an_answer_that_nobody_waits_for_is_noted_as_not_delivered(gateway, fhir
     access, result, undelivered = gateway.log_of(request_id)
     assert [access["type"], result["type"], undelivered["type"]] == ["ACCESS", "RESULT", "NOT_DELIVERED"]
     assert undelivered["caused_by"] == result["rid"]
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_what_is_noted_as_not_delivered_is_not_sent(fhir_server, tmp_path, left):
+    """The edge follows the record: an answer with NOT_DELIVERED behind it does not leave."""
+    _, base_url = fhir_server
+    caller = Caller(client_id="c", tenant=TenantId("t"), permissions=frozenset(Permission))
+
+    async def run() -> Answer:
+        async with open_gateway(settings_in(tmp_path, base_url)) as running:
+            request = AssessmentRequest(
+                caller=caller,
+                request_id=RequestId("left"),
+                operation="assess-risk",
+                patient_id="demo-complete",
+                deadline=Deadline(running.gateway.clock, 10),
+                client_left=lambda: left,
+            )
+            return answer_of(await assess(request, running.gateway, render))
+
+    assert asyncio.run(run()).wanted is not left
 
 
 def test_a_client_that_waits_gets_its_answer_and_no_note(gateway, fhir):
