@@ -1,6 +1,7 @@
 """`gateway audit`."""
 
 import asyncio
+import collections
 import sqlite3
 import uuid
 from pathlib import Path
@@ -106,8 +107,8 @@ def _shown(settings: Settings, index: int | None, last: int, *, payload: bool) -
         with LogReader(path, kms) as reader:
             if index is not None:
                 return [_row(reader, record, payload=payload) for record in reader.records(index, index + 1)]
-            rows = [_row(reader, record, payload=payload) for record in reader.records()]
-            return rows[-last:]
+            # No payload is opened but those that the record of this reading names.
+            return [_row(reader, record, payload=payload) for record in collections.deque(reader.records(), maxlen=last)]
     except FileNotFoundError:
         fail(f"there is no audit database at {path}")
     except (KeyFailure, sqlite3.Error) as error:
