@@ -141,7 +141,7 @@ def read_coefficients(table: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.fl
     with table.open(encoding="utf-8", newline="") as text:
         for row in csv.DictReader(text):
             key = (row["variant"], row["horizon_years"], row["term"])
-            if key in seen or row["term"] in PARTS or row["term"].startswith("gate_"):
+            if key in seen or row["term"] not in TERMS or row["term"] in PARTS or row["term"].startswith("gate_"):
                 raise ValueError(f"a coefficient that cannot be placed: {key}")
             seen.add(key)
             for sex, outcome in ((sex, outcome) for sex in SEXES for outcome in OUTCOMES):

@@ -327,7 +327,7 @@ def test_rest_gives_up_in_time_as_well(fhir, fhir_server, tmp_path):
 
 
 def third_party_bodies() -> list[Path]:
-    folder = Path(os.environ.get("GATEWAY_PATIENTS_DIR", ROOT.parent / "shared" / "fhir")) / "cdshooks"
+    folder = Path(os.environ.get("GATEWAY_PATIENTS_DIR") or ROOT.parent / "shared" / "fhir") / "cdshooks"
     return sorted(path for path in folder.glob("*.json") if path.name != "index.json")
 
 

@@ -13,7 +13,7 @@ import pytest
 from gateway.clock import SystemClock
 
 ROOT = Path(__file__).resolve().parents[2]
-CLINICAL = Path(os.environ.get("GATEWAY_CLINICAL_DIR", ROOT.parent / "shared" / "clinical"))
+CLINICAL = Path(os.environ.get("GATEWAY_CLINICAL_DIR") or ROOT.parent / "shared" / "clinical")
 
 
 def shown(result, status: int = 0) -> str:

@@ -122,7 +122,13 @@ def check_records(folder: Path, answers: dict[int, str | None]) -> None:
             assert fields["rid"] in followed, "a RESULT that nobody received is not marked"
 
 
-CASES = [(step, nth, done_first) for step in STEPS for nth in (1, 2, 3, 5) for done_first in (False, True)]
+# A checkpoint of the write-ahead log happens once in a run; every other step at least five times.
+CASES = [
+    (step, nth, done_first)
+    for step in STEPS
+    for nth in ((1,) if step == "checkpoint_wal" else (1, 2, 3, 5))
+    for done_first in (False, True)
+]
 
 
 @pytest.mark.parametrize(("step", "nth", "done_first"), CASES)
@@ -132,7 +138,8 @@ def test_an_error_of_the_store_refuses_at_most_one_answer_and_the_log_goes_on(
     """One error at one step: at most one request is refused, later ones work without a restart, every answer has its record."""
     fault = Fault(step, nth, done_first=done_first)
     answers = asyncio.run(campaign(open_log(tmp_path, fault), fault))
-    assert sum(answer is None for answer in answers.values()) == (1 if fault.fired and step != "checkpoint_wal" else 0)
+    assert fault.fired == 1, "nothing was injected"
+    assert sum(answer is None for answer in answers.values()) == (0 if step == "checkpoint_wal" else 1)
     assert answers[99] is not None
     check_records(tmp_path, answers)
 

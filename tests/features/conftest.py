@@ -202,7 +202,7 @@ def charts(terminology: Terminology, manifests: Mapping[str, ModelManifest]) -> 
 @pytest.fixture(scope="session")
 def clinical_dir() -> Path:
     """The folder with the vector files."""
-    folder = Path(os.environ.get("GATEWAY_CLINICAL_DIR", Path(__file__).parents[3] / "shared" / "clinical"))
+    folder = Path(os.environ.get("GATEWAY_CLINICAL_DIR") or Path(__file__).parents[3] / "shared" / "clinical")
     if not folder.is_dir():
         pytest.skip("the folder with the vector files (GATEWAY_CLINICAL_DIR) is not here")
     return folder

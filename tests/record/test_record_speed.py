@@ -68,3 +68,5 @@ def test_a_record_of_60_observations_is_built_within_its_share_of_the_budget(
     figure(f"{len(bundle)} bytes: build {build_ms:.3f} ms, open the Bundle {open_ms:.3f} ms, check limits {check_ms:.3f} ms")
     assert len(build_record(fetched, terminology).measurements) == OBSERVATIONS
     assert build_ms < BUILD_MS_MAX
+    assert open_ms < BUILD_MS_MAX
+    assert check_ms < BUILD_MS_MAX

@@ -144,6 +144,7 @@ def test_every_situation_gives_valid_fhir(answers):
     for name, answer in answers.cases().items():
         body = orjson.loads(orjson.dumps(render_bundle(answer)))
         Bundle.model_validate(body)
+        assert body["entry"], name
         assert [check_resource(entry["resource"]) for entry in body["entry"]] == [()] * len(body["entry"]), name
 
 

@@ -162,5 +162,6 @@ def test_any_card_is_short_plain_and_complete(situations, name, noise):
 @given(name=NAMES, noise=NOISE)
 def test_any_answer_can_be_told_in_lines(situations, name, noise):
     """The lines of the command line can always be printed, one line each."""
-    for line in describe(disturbed(situations[name], noise)):
-        assert line.isprintable()
+    lines = list(describe(disturbed(situations[name], noise)))
+    assert lines
+    assert all(line.isprintable() for line in lines)

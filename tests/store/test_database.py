@@ -70,7 +70,9 @@ def test_the_files_are_private(database: Database) -> None:
     """Database, write-ahead log and shared memory can be read by the owner only."""
     connection = database.connect_log()
     connection.raw.execute("CREATE TABLE t (a)")
-    for path in database.path.parent.iterdir():
+    files = list(database.path.parent.iterdir())
+    assert {path.name for path in files} >= {database.path.name + ending for ending in ("", "-wal", "-shm")}
+    for path in files:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path.name
     connection.close()
 
