@@ -193,10 +193,10 @@ def list_resources(body: bytes | msgspec.Raw, types: frozenset[str] = SEARCH_TYP
     issues: list[Issue] = []
     unreadable = matches = 0
     for entry in bundle.entry:
-        if entry is None or entry.resource is None:
+        raw = b"" if entry is None else bytes(entry.resource)
+        if entry is None or raw in {b"", b"null"}:  # left out, or null: what the entry held is not known
             unreadable += 1
             continue
-        raw = bytes(entry.resource)
         if raw.startswith(_OUTCOME_START) or (_OUTCOME_NAME in raw and _is_outcome(raw)):
             issues.extend(decode_outcome(raw))
         else:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.fhir.bundle import PageError, PageProblem, decode_batch, decode_page, decode_resource
+from gateway.fhir.bundle import PageError, PageProblem, decode_batch, decode_page, decode_resource, list_resources
 from gateway.fhir.capability import decode_capability
 
 JSON = st.recursive(
@@ -61,3 +61,12 @@ def test_why_a_body_is_no_page(body, problem):
     with pytest.raises(PageError) as raised:
         decode_page(body)
     assert raised.value.problem is problem
+
+
+@pytest.mark.parametrize("entry", [b"null", b"{}", b'{"resource":null}', b'{"search":{"mode":"match"}}'])
+def test_an_entry_without_a_resource_is_unreadable_in_a_page_and_in_a_prefetch(entry):
+    """What it held is not known, so nothing may be concluded from its absence; it is not counted as found."""
+    body = b'{"resourceType":"Bundle","type":"searchset","entry":[' + entry + b"]}"
+    assert (decode_page(body).resources, decode_page(body).unreadable) == ((), 1)
+    listing = list_resources(body)
+    assert (listing.resources, listing.matches, listing.unreadable) == ((), 0, 1)
