@@ -8,7 +8,8 @@ from gateway.assessment.ladder import climb_down
 from gateway.assessment.ports import ModelRuntime, ReleasedModel
 from gateway.features.context import ExtractionContext
 from gateway.features.extract import extract_inputs
-from gateway.features.manifest import FirstOf, ModelManifest, ModelOutput, Setting
+from gateway.features.manifest import ModelManifest, Setting
+from gateway.features.plan import models_read
 from gateway.features.value import InputValue
 from gateway.quality.judge import judge
 from gateway.quality.setting import care_setting
@@ -30,24 +31,13 @@ def required_models(manifests: Mapping[str, ModelManifest], wanted: Iterable[str
     ordered: dict[str, None] = {}
 
     def visit(name: str) -> None:
-        for upstream in _upstream(manifests[name]):
-            visit(upstream)
+        for read in models_read(manifests[name]):
+            visit(read.model)
         ordered.setdefault(name)
 
     for name in wanted:
         visit(name)
     return tuple(ordered)
-
-
-def _upstream(manifest: ModelManifest) -> Iterable[str]:
-    return (model for model, _ in _outputs_read(manifest))
-
-
-def _outputs_read(manifest: ModelManifest) -> Iterable[tuple[str, str]]:
-    """Yield (model, output) of everything the model reads from others."""
-    for spec in manifest.inputs:
-        options = spec.feature.options if isinstance(spec.feature, FirstOf) else (spec.feature,)
-        yield from ((option.model, option.output) for option in options if isinstance(option, ModelOutput))
 
 
 def compute_answers(  # noqa: PLR0913 - when, in which setting and for which site is told by name
@@ -63,7 +53,7 @@ def compute_answers(  # noqa: PLR0913 - when, in which setting and for which sit
     """Answer for every release, in the order given (upstream models first). The record is already hidden after `as_of`."""
     outputs: ModelOutputs = {}
     answers = []
-    read = {name for release in releases for name in _outputs_read(release.manifest)}
+    read = {(found.model, found.output) for release in releases for found in models_read(release.manifest)}
     for release in releases:
         manifest = release.manifest
         known_setting, source = care_setting(setting, record, as_of, manifest)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from gateway.features.extract import concepts_of
-from gateway.features.manifest import ConditionPresent, CurrentMedication, Feature, FirstOf, ModelManifest
+from gateway.features.manifest import ConditionPresent, CurrentMedication, Feature, FirstOf, ModelManifest, ModelOutput
 from gateway.fhir.group import Group
 from gateway.fhir.plan import FetchPlan, Search
 from gateway.terminology import Terminology
@@ -70,6 +70,11 @@ def features_of(manifest: ModelManifest) -> Iterator[Feature]:
         else:
             yield spec.feature
     yield from (exclusion.feature for exclusion in manifest.eligibility.exclusions)
+
+
+def models_read(manifest: ModelManifest) -> tuple[ModelOutput, ...]:
+    """Return the outputs of other models that a manifest reads, for its own inputs or for a fallback."""
+    return tuple(feature for feature in features_of(manifest) if isinstance(feature, ModelOutput))
 
 
 def _codes_by_group(concepts: set[str], terminology: Terminology) -> dict[Group, set[str]]:

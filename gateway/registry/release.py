@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 
 from gateway.features.check import manifest_problems
-from gateway.features.manifest import FirstOf, ModelManifest, ModelOutput, ReleaseIdentity, decode_manifest
+from gateway.features.manifest import ModelManifest, ReleaseIdentity, decode_manifest
+from gateway.features.plan import models_read
 from gateway.registry.folder import GRAPH, read_release_files
 from gateway.registry.onnx_graph import PLACE, GraphSummary, TensorType, read_graph
 from gateway.registry.refusal import FileRefused, GraphRefused, ManifestRefused, ReleaseRefused
@@ -86,13 +87,6 @@ def _place(name: str, by_name: Mapping[str, Release], done: dict[str, Release], 
             raise ManifestRefused(name, f"reads {read.output} of {read.model}, which is not among the releases")
         _place(read.model, by_name, done, (*readers, name))
     done[name] = by_name[name]
-
-
-def models_read(manifest: ModelManifest) -> tuple[ModelOutput, ...]:
-    """Return the outputs of other models that a manifest reads."""
-    features = [spec.feature for spec in (*manifest.inputs, *(spec for fallback in manifest.fallbacks for spec in fallback.features))]
-    options = [option for feature in features for option in (feature.options if isinstance(feature, FirstOf) else (feature,))]
-    return tuple(option for option in options if isinstance(option, ModelOutput))
 
 
 def _load(folder: Path, terminology: Terminology) -> Release:

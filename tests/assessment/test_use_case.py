@@ -17,6 +17,7 @@ from gateway.audit.record import Receipt
 from gateway.clock import Deadline, SystemClock
 from gateway.config import AuditSettings, Settings
 from gateway.errors import ErrorCode, GatewayError, Unavailable, UpstreamTimeout
+from gateway.features.plan import models_read
 from gateway.fhir.group import Group, GroupState
 from gateway.identity import Caller, Permission, RequestId, TenantId
 from gateway.quality.report import Verdict
@@ -227,6 +228,18 @@ def test_upstream_models_come_first():
     assert names.index("ckdepi2021") < names.index("prevent")
     with pytest.raises(KeyError):
         required_models(releases, ["nosuch"])
+
+
+def test_what_only_a_fallback_reads_is_run_too():
+    """An eGFR that PREVENT's fallback alone would read: CKD-EPI is still among the models to run, and before it."""
+    manifests = load_manifests()
+    prevent = manifests["prevent"]
+    read = [spec for spec in prevent.inputs if models_read(msgspec.structs.replace(prevent, inputs=(spec,), fallbacks=()))]
+    assert len(read) == 1
+    own = tuple(spec for spec in prevent.inputs if spec not in read)
+    fallback = msgspec.structs.replace(prevent.fallbacks[0], features=tuple(read))
+    manifests["prevent"] = msgspec.structs.replace(prevent, inputs=own, fallbacks=(fallback,))
+    assert required_models(manifests, ["prevent"]) == ("ckdepi2021", "prevent")
 
 
 def load_manifests() -> dict:
