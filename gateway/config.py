@@ -40,7 +40,9 @@ class ServerSettings(_Section, frozen=True, kw_only=True):
         "127.0.0.1"
     )
     port: Annotated[int, Meta(description="Port to bind; 0 takes a free one.", ge=0, le=65535)] = 8000
-    public_url: Annotated[str, Meta(description="The gateway's own base URL as callers see it; empty: taken from host and port.")] = ""
+    public_url: Annotated[
+        str, Meta(description="The gateway's own FHIR base URL as callers see it, ending in /fhir; empty: left out of /fhir/metadata.")
+    ] = ""
     body_bytes_max: Annotated[int, Meta(description="Largest request body in bytes; a larger one is refused with 413.", gt=0)] = 10_000_000
     concurrency_max: Annotated[int, Meta(description="Requests in work at once; one more is refused with 503.", gt=0)] = 128
     deadline_rest_s: Annotated[float, Meta(description="Seconds one REST request may take, FHIR pull and audit included.", gt=0)] = 10.0
@@ -98,7 +100,6 @@ class AuditSettings(_Section, frozen=True, kw_only=True):
         ),
     ] = "var/kek.json"
     wait_s_max: Annotated[float, Meta(description="Seconds to wait until a record is durable; then 503 and no answer.", gt=0)] = 2.0
-    log_id: Annotated[str, Meta(description="Name of this log in receipts and proofs.", pattern="^[A-Za-z0-9.-]{1,64}$")] = "gateway"
 
 
 class ModelSettings(_Section, frozen=True, kw_only=True):

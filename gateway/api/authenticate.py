@@ -3,11 +3,11 @@
 from typing import Protocol
 
 from gateway.api.exchange import Exchange
+from gateway.config import LOOPBACK
 from gateway.errors import ErrorCode, NotAuthenticated
 from gateway.identity import Caller, Permission, TenantId
 
 DEVELOPMENT_CALLER = "development"
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class Authenticator(Protocol):
@@ -34,6 +34,6 @@ class LoopbackDevelopment:
         Raises:
             NotAuthenticated: the request came from elsewhere.
         """
-        if exchange.client_host not in LOOPBACK_HOSTS:
+        if exchange.client_host not in LOOPBACK:
             raise NotAuthenticated(ErrorCode.NOT_AUTHENTICATED, "Not authenticated.")
         return self._caller

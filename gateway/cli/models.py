@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.app import models_folder
+from gateway.app import load_models, models_folder
 from gateway.cli.console import ConfigOption, Exit, JsonOption, emit, fail, say, settings_of
 from gateway.errors import ModelRefused
 from gateway.inference import InProcessEngine
@@ -22,8 +22,12 @@ VectorsOption = Annotated[
 
 @app.command("list")
 def list_models(as_json: JsonOption = False, config: ConfigOption = None) -> None:  # noqa: FBT002 - a flag of the command line
-    """List the releases that are served."""
-    releases, _, _ = load_all(config)
+    """List the releases that are served: the enabled ones, and those they read."""
+    settings = settings_of(config)
+    try:
+        served, _ = load_models(settings, load_terminology())
+    except ModelRefused as refusal:
+        fail(f"refused: {refusal}")
     rows = [
         {
             "name": release.manifest.name,
@@ -33,7 +37,7 @@ def list_models(as_json: JsonOption = False, config: ConfigOption = None) -> Non
             "outputs": len(release.manifest.outputs),
             "sha256": release.identity.graph_sha256,
         }
-        for release in releases.values()
+        for release in served.values()
     ]
     if as_json:
         emit(rows)

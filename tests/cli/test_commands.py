@@ -134,6 +134,15 @@ def test_models_list(run):
     assert "prevent 1.0.0: PREVENT" in shown(run("models", "list"))
 
 
+def test_models_list_shows_what_is_served(run, config):
+    """The enabled releases and those they read; a name that is no release is refused as by `serve`."""
+    path = config(more='[models]\nenabled = ["ckdepi2021"]')
+    assert [row["name"] for row in as_json(run("models", "list", "--json", "--config", path))] == ["ckdepi2021"]
+    result = run("models", "list", "--config", config(more='[models]\nenabled = ["nosuch"]'))
+    shown(result, 2)
+    assert "no such release: nosuch" in result.stderr
+
+
 VECTORS = (
     ("prevent", "prevent_vectors.csv"),
     ("prevent", "framingham_bmi_vectors.csv"),
