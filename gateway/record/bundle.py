@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import msgspec
 
 from gateway.errors import BadRequest, ErrorCode, TooLarge
+from gateway.fhir.bundle import decode_outcome, says_empty_result
 from gateway.fhir.group import FetchedRecord, Group, GroupState, RecordPart
 from gateway.record.decode import type_and_id
 
 ENTRIES_MAX = 20_000  # a record of 50 years with daily vitals has about as many
 BUNDLE_DEPTH_MAX = 2  # an answer to a batch holds searchsets, and these hold resources
-EMPTY_RESULT_SEVERITIES = frozenset({"information", "warning"})
 UNREADABLE_LINK = "unreadable"
 _URN_UUID = "urn:uuid:"
 _ALL_GROUPS = tuple(Group)
@@ -40,18 +40,9 @@ class _LooseBundle(msgspec.Struct, frozen=True, gc=False):
     entry: tuple[msgspec.Raw, ...] = ()
 
 
-class _Issue(msgspec.Struct, frozen=True, gc=False):
-    severity: str = "error"
-
-
-class _Outcome(msgspec.Struct, frozen=True, gc=False):
-    issue: tuple[_Issue, ...] = ()
-
-
 _BUNDLE = msgspec.json.Decoder(_Bundle)
 _LOOSE_BUNDLE = msgspec.json.Decoder(_LooseBundle)
 _ENTRY = msgspec.json.Decoder(_Entry)
-_OUTCOME = msgspec.json.Decoder(_Outcome)
 
 
 class _Opened(msgspec.Struct, kw_only=True):
@@ -67,7 +58,7 @@ class _Opened(msgspec.Struct, kw_only=True):
 def read_bundle(raw: bytes, *, patient_id: str | None, declared_complete: bool, base_url: str | None = None) -> FetchedRecord:
     """Read a Bundle's JSON; `patient_id` None picks the only Patient there is.
 
-    An OperationOutcome that is more than a warning, or a next page that nobody followed, makes every group incomplete. Without
+    An OperationOutcome that says more than "nothing found", or a next page that nobody followed, makes every group incomplete. Without
     `declared_complete` nothing counts as searched.
 
     Raises:
@@ -113,7 +104,7 @@ def _decode_loosely(raw: bytes) -> _Bundle:
     for raw_entry in loose.entry:
         try:
             entries.append(_ENTRY.decode(raw_entry))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             entries.append(_Entry(resource=raw_entry))
     return _Bundle(resourceType=loose.resourceType, entry=tuple(entries), link=(_Link(relation=UNREADABLE_LINK),))
 
@@ -136,7 +127,7 @@ def _open_entry(full_url: str, raw: bytes, opened: _Opened, *, depth: int) -> No
         _open(_decode(raw), opened, depth=depth + 1)
         return
     if kind == "OperationOutcome":
-        if not is_empty_result(raw):
+        if not says_empty_result(decode_outcome(raw)):
             opened.why.append("the server reported a problem")
         return
     resource_id = given_id or full_url.removeprefix(_URN_UUID).rpartition("/")[2]
@@ -146,15 +137,6 @@ def _open_entry(full_url: str, raw: bytes, opened: _Opened, *, depth: int) -> No
         opened.aliases[full_url] = f"{kind}/{resource_id}"
     if kind == "Patient":
         opened.patients.append(resource_id)
-
-
-def is_empty_result(outcome: bytes) -> bool:
-    """Tell whether an OperationOutcome only says that nothing was found, or informs; an unreadable one does not."""
-    try:
-        issues = _OUTCOME.decode(outcome).issue
-    except msgspec.DecodeError:
-        return False
-    return bool(issues) and all(issue.severity in EMPTY_RESULT_SEVERITIES for issue in issues)
 
 
 def _pick_patient(opened: _Opened, patient_id: str | None) -> str:

@@ -61,7 +61,7 @@ def resource_type(raw: bytes) -> str | None:
         return name.decode("ascii") if name.isalpha() and name.isascii() else None
     try:
         return _HEAD.decode(raw).resourceType
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
 
 
@@ -69,7 +69,7 @@ def type_and_id(raw: bytes) -> tuple[str | None, str | None]:
     """Return resourceType and id of one resource, each None when it cannot be read."""
     try:
         head = _HEAD_WITH_ID.decode(raw)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return resource_type(raw), None
     return head.resourceType, head.id
 

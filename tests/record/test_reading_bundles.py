@@ -85,6 +85,10 @@ def test_what_is_not_declared_complete_was_not_searched(make: Make, terminology:
         ({"entry": [{"resourceType": "OperationOutcome"}]}, GroupState.INCOMPLETE),
         ({"entry": [{"resourceType": "OperationOutcome", "issue": 5}]}, GroupState.INCOMPLETE),
         ({"entry": [{"resourceType": "OperationOutcome", "issue": [{"severity": "warning", "code": "not-found"}]}]}, GroupState.COMPLETE),
+        (
+            {"entry": [{"resourceType": "OperationOutcome", "issue": [{"severity": "warning", "code": "throttled"}]}]},
+            GroupState.INCOMPLETE,
+        ),
         ({"link": [{"relation": "self", "url": "x"}]}, GroupState.COMPLETE),
         ({"link": [{"relation": "next", "url": "x"}]}, GroupState.INCOMPLETE),
         ({"link": 5}, GroupState.INCOMPLETE),
