@@ -5,7 +5,6 @@
     ├── NotAuthenticated  401        no or bad credentials; says no reason
     ├── NotAllowed        403
     ├── NotFound          404
-    ├── Conflict          409
     ├── NotAcceptable     406        only JSON is spoken here
     ├── PreconditionFailed 412       CDS Hooks: needed data unavailable, identity of the patient disagrees
     ├── TooLarge          413
@@ -54,7 +53,6 @@ class ErrorCode(enum.StrEnum):
     BODY_TOO_LARGE = "body-too-large"
     BODY_TOO_DEEP = "body-too-deep"
     AUDIT_UNAVAILABLE = "audit-unavailable"
-    NO_ESTIMATE_POSSIBLE = "no-estimate-possible"
     OVERLOADED = "overloaded"
     SHUTTING_DOWN = "shutting-down"
     INTERNAL = "internal"
@@ -130,9 +128,6 @@ CODES: Mapping[ErrorCode, Meaning] = {
     ErrorCode.AUDIT_UNAVAILABLE: Meaning(
         (503,), "The audit record could not be made durable in time, so there is no answer.", "Try again after `Retry-After`."
     ),
-    ErrorCode.NO_ESTIMATE_POSSIBLE: Meaning(
-        (503,), "Neither a model nor a fallback score can run.", "Try again; `/health/ready` says what is wrong."
-    ),
     ErrorCode.OVERLOADED: Meaning((503,), "Too many requests are in work.", "Try again after `Retry-After`."),
     ErrorCode.SHUTTING_DOWN: Meaning((503,), "The gateway is stopping.", "Try again after `Retry-After`."),
     ErrorCode.INTERNAL: Meaning((500,), "The gateway failed; nothing was answered.", "Report it with the request id."),
@@ -191,13 +186,6 @@ class NotAcceptable(GatewayError):
 
     http_status = 406
     issue_type = "not-supported"
-
-
-class Conflict(GatewayError):
-    """The same idempotency key was used with another request."""
-
-    http_status = 409
-    issue_type = "conflict"
 
 
 class PreconditionFailed(GatewayError):

@@ -16,7 +16,6 @@ from gateway.audit.access import find_abandoned
 from gateway.audit.boot import BootLock, boot_directory, forget_dead, is_alive
 from gateway.audit.keys import Keyring, create_keys
 from gateway.audit.kms import KeyFailure, Kms
-from gateway.audit.preseal import Presealer
 from gateway.audit.record import Receipt, RecordDraft, RidMaker, check_facts
 from gateway.audit.seal import Instant, Origin, Sealer
 from gateway.audit.tail import TailBroken, append_sealed, load_head, verify_tail
@@ -40,10 +39,11 @@ class AuditLogError(Exception):
 class AuditLog:
     """Appends to one log. Safe to use from several event loops; made by `AuditLog.open`."""
 
-    def __init__(self, database: Database, writer: Writer, boot: BootLock, presealer: Presealer) -> None:
+    def __init__(self, database: Database, kms: Kms, writer: Writer, boot: BootLock) -> None:
         self._database = database
+        self._kms = kms
         self._writer = writer
-        self._presealer = presealer
+        self._presealer = writer.make_presealer()
         self._boot = boot
         self._closed = False
         self._writer.start()
@@ -73,7 +73,7 @@ class AuditLog:
                 boot.release()
             told = str(error) if isinstance(error, KeyFailure | TailBroken) else type(error).__name__
             raise AuditLogError(f"the audit log cannot be opened: {told}") from error
-        return cls(database, writer, boot, writer.make_presealer())
+        return cls(database, kms, writer, boot)
 
     @property
     def log_id(self) -> str:
@@ -120,12 +120,15 @@ class AuditLog:
             AUDIT_WAIT_SECONDS.observe(loop.time() - started)
 
     def healthy(self) -> tuple[bool, str]:
-        """Tell whether records are accepted, and if not, why."""
+        """Tell whether records are accepted and can be read again after a restart, and if not, why."""
         if self._closed:
             return False, "the audit log is closed"
         if not self._writer.alive:
             return False, self._writer.not_accepting or "the audit writer has ended"
-        return (False, self._writer.not_accepting) if self._writer.not_accepting else (True, "")
+        if self._writer.not_accepting:
+            return False, self._writer.not_accepting
+        keys = self._kms.health()
+        return keys.usable, keys.reason
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
         """Write what is queued and let go of everything; tell whether it was done in time. Refuses what comes after."""

@@ -432,3 +432,12 @@ def test_an_empty_call_is_refused(log: AuditLog, database: Path, make_draft: Cal
     nothing: Sequence[RecordDraft] = []
     with pytest.raises(ValueError, match="nothing"):
         asyncio.run(log.append(nothing))
+
+
+def test_a_log_whose_key_file_is_gone_is_not_healthy(log: AuditLog, database: Path) -> None:
+    """Records are still sealed with the keys in memory, but nobody could open them after the next start: readiness says so."""
+    assert log.healthy() == (True, "")
+    database.with_name("keys.json").unlink()
+    healthy, reason = log.healthy()
+    assert not healthy
+    assert "key file" in reason
