@@ -9,143 +9,51 @@ from typing import Literal
 
 import msgspec
 
+from gateway.features.operator import (
+    Age,
+    CodedCategory,
+    ConditionPresent,
+    CurrentMedication,
+    Feature,
+    FirstOf,
+    MeanOfNewest,
+    ModelOutput,
+    Newest,
+    NewestPair,
+    NotRecorded,
+    Quotient,
+    SexAtAsOf,
+    SimpleFeature,
+    SiteSetting,
+    Strict,
+)
+
+__all__ = [  # declared in `operator`, and part of a manifest all the same
+    "Age",
+    "CodedCategory",
+    "ConditionPresent",
+    "CurrentMedication",
+    "Feature",
+    "FirstOf",
+    "MeanOfNewest",
+    "ModelOutput",
+    "Newest",
+    "NewestPair",
+    "NotRecorded",
+    "Quotient",
+    "SexAtAsOf",
+    "SimpleFeature",
+    "SiteSetting",
+]
+
 Setting = Literal["ed", "inpatient", "ambulatory"]
 Sex = Literal["female", "male"]
-
-
-class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Frozen, keyword-only, and refuses keys it does not know."""
-
-
-# --- how an input is found in the record: one operator each -----------------------------------------------------------------------
-
-
-class Age(_Strict, frozen=True, kw_only=True, tag_field="operator", tag="age"):
-    """Completed years at the as-of time."""
-
-
-class SexAtAsOf(_Strict, frozen=True, kw_only=True, tag_field="operator", tag="sex"):
-    """Sex for clinical use by rules 4, encoded as a number: `encoding = {female = 0, male = 1}`."""
-
-    encoding: Mapping[str, float]
-
-
-class Newest(_Strict, frozen=True, kw_only=True, tag_field="operator", tag="newest"):
-    """The newest usable value of one concept."""
-
-    concept: str
-
-
-class NewestPair(_Strict, frozen=True, kw_only=True, tag_field="operator", tag="newest_pair"):
-    """The value of `concept` from the newest calendar date on which `partner` also has a usable value."""
-
-    concept: str
-    partner: str
-
-
-class MeanOfNewest(_Strict, frozen=True, kw_only=True, tag_field="operator", tag="mean_of_newest"):
-    """The mean of up to `count` newest usable values within the look-back.
-
-    `outpatient_only` leaves out readings taken in an ED or inpatient stay, and adds CAUTION where one's setting is not known (rules 4).
-    """
-
-    concept: str
-    count: int
-    outpatient_only: bool = False
-
-
-class Quotient(_Strict, frozen=True, kw_only=True, tag_field="operator", tag="quotient"):
-    """`factor * numerator / denominator ** power`, each the newest usable value: BMI = 10000 * kg / cm**2."""
-
-    numerator: str
-    denominator: str
-    power: int = 1
-    factor: float = 1.0
-    denominator_age_days_max: int | None = None
-
-
-class CodedCategory(_Strict, frozen=True, kw_only=True, tag_field="operator", tag="coded_category"):
-    """The newest Observation of `concept` whose code falls into one of the code groups: `values = {smoking_current = 1}`.
-
-    A code of a group in `unknown` counts as missing; a code in no group at all counts as missing and is listed.
-    """
-
-    concept: str
-    values: Mapping[str, float]
-    unknown: tuple[str, ...] = ()
-
-
-class ConditionPresent(_Strict, frozen=True, kw_only=True, tag_field="operator", tag="condition"):
-    """1 when a Condition of `group` is recorded, 0 only by the absence rule (rules 3).
-
-    `scope`: `active` (also recurrence, relapse), or `ever` (also resolved). `within_days`: only onset or recording in that window counts.
-    `not_groups` never count (prediabetes). `procedures`: Procedures count as well.
-    `unconfirmed`: the INCONSISTENT subject when a record could belong to the group by its words only; without it the input is missing.
-    """
-
-    group: str
-    scope: Literal["active", "ever"] = "active"
-    within_days: int | None = None
-    not_groups: tuple[str, ...] = ()
-    procedures: bool = False
-    unconfirmed: str | None = None
-
-
-class CurrentMedication(_Strict, frozen=True, kw_only=True, tag_field="operator", tag="medication"):
-    """1 when a current order holds an ingredient of `group`, 0 only by the absence rule; ordered at most `authored_days_max` ago."""
-
-    group: str
-    authored_days_max: int = 365
-
-
-class ModelOutput(_Strict, frozen=True, kw_only=True, tag_field="operator", tag="model_output"):
-    """Another model's output for the same patient and as-of time, unrounded; its lineage and reasons come along."""
-
-    model: str
-    output: str
-
-
-class NotRecorded(_Strict, frozen=True, kw_only=True, tag_field="operator", tag="not_recorded"):
-    """An input of the published model that no record holds and nobody may state for all patients at once: always absent."""
-
-
-class SiteSetting(_Strict, frozen=True, kw_only=True, tag_field="operator", tag="site_setting"):
-    """A value the hospital states under the name `setting`, never read from the record and without a default.
-
-    Where nothing is stated the input is missing: `InputState.MISSING`, which an optional input bears in silence.
-    """
-
-    setting: str
-
-
-class FirstOf(_Strict, frozen=True, kw_only=True, tag_field="operator", tag="first_of"):
-    """The first option that gives a usable value, in order of preference; `cautions[i]` is added when option i answers ("" = none)."""
-
-    options: tuple["SimpleFeature", ...]
-    cautions: tuple[str, ...] = ()
-
-
-SimpleFeature = (
-    Age
-    | SexAtAsOf
-    | Newest
-    | NewestPair
-    | MeanOfNewest
-    | Quotient
-    | CodedCategory
-    | ConditionPresent
-    | CurrentMedication
-    | ModelOutput
-    | NotRecorded
-    | SiteSetting
-)
-Feature = SimpleFeature | FirstOf
 
 
 # --- inputs, outputs, eligibility -------------------------------------------------------------------------------------------------
 
 
-class Range(_Strict, frozen=True, kw_only=True):
+class Range(Strict, frozen=True, kw_only=True):
     """A closed interval. `only_for` names the outputs it binds; empty = all outputs that need the input."""
 
     low: float
@@ -161,7 +69,7 @@ class Range(_Strict, frozen=True, kw_only=True):
         return self.low <= value <= self.high
 
 
-class InputSpec(_Strict, frozen=True, kw_only=True):
+class InputSpec(Strict, frozen=True, kw_only=True):
     """One input of the graph.
 
     `name`: in reason codes and in `record show`; `tensor`: in the graph and in vector files; `concept`: the concept or group of codes.csv
@@ -182,7 +90,7 @@ class InputSpec(_Strict, frozen=True, kw_only=True):
     age_days_soft: Mapping[Setting, float] = {}
 
 
-class Exclusion(_Strict, frozen=True, kw_only=True):
+class Exclusion(Strict, frozen=True, kw_only=True):
     """A finding that makes the model not applicable, with its reason code; when it cannot be judged, the model is indeterminate.
 
     `sexes`: whom it can concern; for anyone else its absence needs no proof.
@@ -195,7 +103,7 @@ class Exclusion(_Strict, frozen=True, kw_only=True):
     words: str = ""  # said instead of the bare code, so that nobody reads it as low risk
 
 
-class Eligibility(_Strict, frozen=True, kw_only=True):
+class Eligibility(Strict, frozen=True, kw_only=True):
     """For whom the model is made."""
 
     age_years: Range
@@ -206,7 +114,7 @@ class Eligibility(_Strict, frozen=True, kw_only=True):
     uses_sex: bool = True
 
 
-class Consistency(_Strict, frozen=True, kw_only=True):
+class Consistency(Strict, frozen=True, kw_only=True):
     """`left` must be smaller than `right`; else both are INCONSISTENT under this name."""
 
     name: str
@@ -214,7 +122,7 @@ class Consistency(_Strict, frozen=True, kw_only=True):
     right: str
 
 
-class Coding(_Strict, frozen=True, kw_only=True):
+class Coding(Strict, frozen=True, kw_only=True):
     """A coded concept of the answer."""
 
     system: str
@@ -222,7 +130,7 @@ class Coding(_Strict, frozen=True, kw_only=True):
     display: str
 
 
-class Band(_Strict, frozen=True, kw_only=True):
+class Band(Strict, frozen=True, kw_only=True):
     """A named band of one output: `low <= value < high`, on the output's own scale (a probability is 0..1)."""
 
     name: str
@@ -232,7 +140,7 @@ class Band(_Strict, frozen=True, kw_only=True):
     source: str
 
 
-class OutputSpec(_Strict, frozen=True, kw_only=True):
+class OutputSpec(Strict, frozen=True, kw_only=True):
     """One number the graph gives.
 
     `index`: column of the graph's result tensor. `label`: the name used by applicability vectors; a label counts as available when all
@@ -256,7 +164,7 @@ class OutputSpec(_Strict, frozen=True, kw_only=True):
     headline: bool = False
 
 
-class Variant(_Strict, frozen=True, kw_only=True):
+class Variant(Strict, frozen=True, kw_only=True):
     """A variant of the model and the optional inputs it is chosen for; `index` is what the graph gets in `variant_tensor`."""
 
     name: str
@@ -264,7 +172,7 @@ class Variant(_Strict, frozen=True, kw_only=True):
     when: tuple[tuple[str, ...], ...]  # any of these exact sets of valid optional inputs
 
 
-class FallbackSpec(_Strict, frozen=True, kw_only=True):
+class FallbackSpec(Strict, frozen=True, kw_only=True):
     """A published score that may stand in, under its own name.
 
     `opens_on`: input name -> reason codes that open it (`any` for all). `parameters`: score parameter -> input name of this model or,
@@ -279,7 +187,7 @@ class FallbackSpec(_Strict, frozen=True, kw_only=True):
     not_when: tuple[str, ...] = ()  # reason codes that keep it shut
 
 
-class MeasurementAnswer(_Strict, frozen=True, kw_only=True):
+class MeasurementAnswer(Strict, frozen=True, kw_only=True):
     """The model's result is an Observation (an eGFR), not a risk."""
 
     code: Coding
@@ -298,7 +206,7 @@ class ReleaseIdentity(msgspec.Struct, frozen=True, kw_only=True):
     runtime: str = ""  # "onnxruntime 1.32.0 CPUExecutionProvider"; "" for plain Python
 
 
-class ModelManifest(_Strict, frozen=True, kw_only=True):
+class ModelManifest(Strict, frozen=True, kw_only=True):
     """One release of a model.
 
     `result`: `risk` gives a RiskAssessment, `measurement` an Observation. `result_tensor` is [N, outputs] float64, `applicable_tensor`

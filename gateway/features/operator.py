@@ -1,0 +1,132 @@
+"""How an input is found in a record: one operator each, as a manifest declares it. What each does stands in the module of that operator."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+
+class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Frozen, keyword-only, and refuses keys it does not know."""
+
+
+class Age(Strict, frozen=True, kw_only=True, tag_field="operator", tag="age"):
+    """Completed years at the as-of time."""
+
+
+class SexAtAsOf(Strict, frozen=True, kw_only=True, tag_field="operator", tag="sex"):
+    """Sex for clinical use by rules 4, encoded as a number: `encoding = {female = 0, male = 1}`."""
+
+    encoding: Mapping[str, float]
+
+
+class Newest(Strict, frozen=True, kw_only=True, tag_field="operator", tag="newest"):
+    """The newest usable value of one concept."""
+
+    concept: str
+
+
+class NewestPair(Strict, frozen=True, kw_only=True, tag_field="operator", tag="newest_pair"):
+    """The value of `concept` from the newest calendar date on which `partner` also has a usable value."""
+
+    concept: str
+    partner: str
+
+
+class MeanOfNewest(Strict, frozen=True, kw_only=True, tag_field="operator", tag="mean_of_newest"):
+    """The mean of up to `count` newest usable values within the look-back.
+
+    `outpatient_only` leaves out readings taken in an ED or inpatient stay, and adds CAUTION where one's setting is not known (rules 4).
+    """
+
+    concept: str
+    count: int
+    outpatient_only: bool = False
+
+
+class Quotient(Strict, frozen=True, kw_only=True, tag_field="operator", tag="quotient"):
+    """`factor * numerator / denominator ** power`, each the newest usable value: BMI = 10000 * kg / cm**2."""
+
+    numerator: str
+    denominator: str
+    power: int = 1
+    factor: float = 1.0
+    denominator_age_days_max: int | None = None
+
+
+class CodedCategory(Strict, frozen=True, kw_only=True, tag_field="operator", tag="coded_category"):
+    """The newest Observation of `concept` whose code falls into one of the code groups: `values = {smoking_current = 1}`.
+
+    A code of a group in `unknown` counts as missing; a code in no group at all counts as missing and is listed.
+    """
+
+    concept: str
+    values: Mapping[str, float]
+    unknown: tuple[str, ...] = ()
+
+
+class ConditionPresent(Strict, frozen=True, kw_only=True, tag_field="operator", tag="condition"):
+    """1 when a Condition of `group` is recorded, 0 only by the absence rule (rules 3).
+
+    `scope`: `active` (also recurrence, relapse), or `ever` (also resolved). `within_days`: only onset or recording in that window counts.
+    `not_groups` never count (prediabetes). `procedures`: Procedures count as well.
+    `unconfirmed`: the INCONSISTENT subject when a record could belong to the group by its words only; without it the input is missing.
+    """
+
+    group: str
+    scope: Literal["active", "ever"] = "active"
+    within_days: int | None = None
+    not_groups: tuple[str, ...] = ()
+    procedures: bool = False
+    unconfirmed: str | None = None
+
+
+class CurrentMedication(Strict, frozen=True, kw_only=True, tag_field="operator", tag="medication"):
+    """1 when a current order holds an ingredient of `group`, 0 only by the absence rule; ordered at most `authored_days_max` ago."""
+
+    group: str
+    authored_days_max: int = 365
+
+
+class ModelOutput(Strict, frozen=True, kw_only=True, tag_field="operator", tag="model_output"):
+    """Another model's output for the same patient and as-of time, unrounded; its lineage and reasons come along."""
+
+    model: str
+    output: str
+
+
+class NotRecorded(Strict, frozen=True, kw_only=True, tag_field="operator", tag="not_recorded"):
+    """An input of the published model that no record holds and nobody may state for all patients at once: always absent."""
+
+
+class SiteSetting(Strict, frozen=True, kw_only=True, tag_field="operator", tag="site_setting"):
+    """A value the hospital states under the name `setting`, never read from the record and without a default.
+
+    Where nothing is stated the input is missing: `InputState.MISSING`, which an optional input bears in silence.
+    """
+
+    setting: str
+
+
+class FirstOf(Strict, frozen=True, kw_only=True, tag_field="operator", tag="first_of"):
+    """The first option that gives a usable value, in order of preference; `cautions[i]` is added when option i answers ("" = none)."""
+
+    options: tuple["SimpleFeature", ...]
+    cautions: tuple[str, ...] = ()
+
+
+SimpleFeature = (
+    Age
+    | SexAtAsOf
+    | Newest
+    | NewestPair
+    | MeanOfNewest
+    | Quotient
+    | CodedCategory
+    | ConditionPresent
+    | CurrentMedication
+    | ModelOutput
+    | NotRecorded
+    | SiteSetting
+)
+Feature = SimpleFeature | FirstOf
