@@ -28,8 +28,9 @@ from gateway.api.routes import as_starlette, audited_routes, open_routes
 from gateway.assessment.assess import Gateway
 from gateway.assessment.compute import required_models
 from gateway.assessment.ports import RunFailed, RunResult
-from gateway.audit.kms import KeyFailure, KeyFileKms, init_keys
+from gateway.audit.kms import KeyFailure
 from gateway.audit.log import AuditLog, AuditLogError
+from gateway.audit.open_kms import make_keys, open_kms
 from gateway.clock import Clock, SystemClock
 from gateway.config import Settings
 from gateway.errors import ModelRefused
@@ -128,12 +129,11 @@ def open_audit(settings: Settings, clock: Clock) -> AuditLog:
         gateway.audit.log.AuditLogError: the log cannot be used.
         gateway.audit.kms.KeyFailure: its keys cannot be used.
     """
-    key_file, database = Path(settings.audit.key_file), Path(settings.audit.database)
-    if settings.profile == "development" and not key_file.exists():
-        key_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        init_keys(key_file)
+    database = Path(settings.audit.database)
+    if settings.profile == "development" and settings.kms.provider == "file" and not Path(settings.audit.key_file).exists():
+        make_keys(settings)
     database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return AuditLog.open(database, KeyFileKms(key_file), clock=clock)
+    return AuditLog.open(database, open_kms(settings), clock=clock)
 
 
 def make_source(settings: Settings, clock: Clock) -> FhirClient | None:

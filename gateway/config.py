@@ -102,6 +102,25 @@ class AuditSettings(_Section, frozen=True, kw_only=True):
     wait_s_max: Annotated[float, Meta(description="Seconds to wait until a record is durable; then 503 and no answer.", gt=0)] = 2.0
 
 
+class KmsSettings(_Section, frozen=True, kw_only=True):
+    """Where the key lies that wraps all others."""
+
+    provider: Annotated[
+        Literal["file", "aws", "pkcs11"],
+        Meta(description="The key file of `audit.key_file`, AWS KMS (extra `aws`), or a security module by PKCS#11 (extra `pkcs11`)."),
+    ] = "file"
+    signing_file: Annotated[
+        str, Meta(description="File with the log's signing key, sealed under the service's key; made once by `gateway keys init`.")
+    ] = "var/signing-key.json"
+    aws_key: Annotated[str, Meta(description="Id, ARN or alias of the symmetric key in AWS KMS.")] = ""
+    aws_region: Annotated[str, Meta(description="Region of AWS KMS; empty: as the host says.")] = ""
+    aws_endpoint: Annotated[str, Meta(description="Another address of AWS KMS, for a private endpoint; empty: the region's own.")] = ""
+    pkcs11_module: Annotated[str, Meta(description="Library of the security module.")] = ""
+    pkcs11_token: Annotated[str, Meta(description="Label of the token.")] = ""
+    pkcs11_key: Annotated[str, Meta(description="Label of the AES key on the token.")] = ""
+    pkcs11_pin_file: Annotated[str, Meta(description="File with the PIN of the token, mode 0400.")] = ""
+
+
 class ModelSettings(_Section, frozen=True, kw_only=True):
     """Which model releases are served."""
 
@@ -160,6 +179,7 @@ class Settings(_Section, frozen=True, kw_only=True):
     server: ServerSettings = ServerSettings()
     fhir: FhirSettings = FhirSettings()
     audit: AuditSettings = AuditSettings()
+    kms: KmsSettings = KmsSettings()
     models: ModelSettings = ModelSettings()
     cds: CdsSettings = CdsSettings()
     tenant: TenantSettings = TenantSettings()
@@ -275,7 +295,10 @@ def _production_problems(settings: Settings) -> Iterable[str]:
         yield "clock.offset_days shifts the clock: every age of a value would be wrong; set it to 0"
     if settings.server.openapi:
         yield "server.openapi shows the OpenAPI page: switch it off outside development"
-    if settings.audit.key_file == AuditSettings().key_file:
+    if settings.kms.provider != "file":
+        if settings.kms.aws_endpoint and not settings.kms.aws_endpoint.startswith("https://"):
+            yield "kms.aws_endpoint is not https: keys would travel in clear"
+    elif settings.audit.key_file == AuditSettings().key_file:
         yield "audit.key_file is the default of the development profile: name a key file of your own"
     elif _device_of(Path(settings.audit.database)) == _device_of(Path(settings.audit.key_file)):
         yield "audit.key_file lies on the database's device: who takes the disk has both; put it on another mount"

@@ -43,12 +43,22 @@ class GeneratedKey(msgspec.Struct, frozen=True, kw_only=True):
 class Kms(Protocol):
     """Wraps keys and signs. `context` is bound to the wrapped key and holds no PHI (it reaches the service's own log).
 
-    Every method but `health` raises `KeyFailure`.
+    Every method but `health` raises `KeyFailure`. `remote`: asking it may take seconds, so never on the event loop.
     """
+
+    @property
+    def remote(self) -> bool:
+        """Tell whether the service is another process or machine."""
+        ...
 
     @property
     def kek_id(self) -> str:
         """Return which wrapping key is current."""
+        ...
+
+    @property
+    def public_key(self) -> bytes:
+        """Return the 32 bytes of the Ed25519 public key."""
         ...
 
     def generate(self, context: str) -> GeneratedKey:
@@ -81,6 +91,8 @@ class _KeyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 class KeyFileKms:
     """Keys in one file of mode 0400, read once. For one host; the file belongs on another device than the database."""
+
+    remote = False
 
     def __init__(self, path: Path) -> None:
         """Read the file.
@@ -154,11 +166,20 @@ def init_keys(path: Path) -> None:
         kek=base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode(),
         signing_seed=base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode(),
     )
+    write_once(path, msgspec.json.encode(content))
+
+
+def write_once(path: Path, content: bytes) -> None:
+    """Write a file of mode 0400 and make it durable. Never overwrites.
+
+    Raises:
+        KeyFailure: it exists or cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, KEY_FILE_MODE)
         try:
-            os.write(handle, msgspec.json.encode(content))
+            os.write(handle, content)
             os.fchmod(handle, KEY_FILE_MODE)
             os.fsync(handle)
         finally:

@@ -14,6 +14,7 @@ from typing import Self
 
 from gateway.audit.access import find_abandoned
 from gateway.audit.boot import BootLock, boot_directory, forget_dead, is_alive
+from gateway.audit.key_watch import KeyWatch
 from gateway.audit.keys import Keyring, create_keys
 from gateway.audit.kms import KeyFailure, Kms
 from gateway.audit.record import Receipt, RecordDraft, RidMaker, check_facts
@@ -41,7 +42,7 @@ class AuditLog:
 
     def __init__(self, database: Database, kms: Kms, writer: Writer, boot: BootLock) -> None:
         self._database = database
-        self._kms = kms
+        self._key_health = KeyWatch(kms.health).health if kms.remote else kms.health
         self._writer = writer
         self._presealer = writer.make_presealer()
         self._boot = boot
@@ -127,7 +128,7 @@ class AuditLog:
             return False, self._writer.not_accepting or "the audit writer has ended"
         if self._writer.not_accepting:
             return False, self._writer.not_accepting
-        keys = self._kms.health()
+        keys = self._key_health()
         return keys.usable, keys.reason
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:

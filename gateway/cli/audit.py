@@ -17,7 +17,7 @@ from gateway.audit import (
     AuditLogError,
     EventType,
     KeyFailure,
-    KeyFileKms,
+    Kms,
     LogReader,
     PayloadUnreadable,
     RecordDraft,
@@ -25,6 +25,7 @@ from gateway.audit import (
     VerifyReport,
     verify_log,
 )
+from gateway.audit.open_kms import open_kms
 from gateway.cli.console import ERR, ConfigOption, Exit, JsonOption, emit, fail, say, settings_of
 from gateway.cli.sources import cli_caller
 from gateway.config import Settings
@@ -38,7 +39,7 @@ DatabaseOption = Annotated[Path | None, typer.Option("--database", help="The log
 @app.command("verify")
 def verify(
     database: DatabaseOption = None,
-    payloads: Annotated[bool, typer.Option("--payloads", help="Open every payload too; needs the key file.")] = False,  # noqa: FBT002 - a flag of the command line
+    payloads: Annotated[bool, typer.Option("--payloads", help="Open every payload too; needs the keys.")] = False,  # noqa: FBT002 - a flag of the command line
     as_json: JsonOption = False,  # noqa: FBT002 - a flag of the command line
     config: ConfigOption = None,
 ) -> None:
@@ -46,11 +47,11 @@ def verify(
     settings = settings_of(config)
     path = database or Path(settings.audit.database)
     try:
-        report = _verified(path, KeyFileKms(Path(settings.audit.key_file)) if payloads else None)
+        report = _verified(path, open_kms(settings) if payloads else None)
     except FileNotFoundError:
         fail(f"there is no audit database at {path}")
     except KeyFailure as error:
-        fail(f"the key file cannot be used: {error}")
+        fail(f"the keys cannot be used: {error}")
     if as_json:
         emit({**msgspec.to_builtins(report), "valid": report.valid})
     else:
@@ -60,7 +61,7 @@ def verify(
         raise typer.Exit(Exit.FOUND)
 
 
-def _verified(path: Path, kms: KeyFileKms | None) -> VerifyReport:
+def _verified(path: Path, kms: Kms | None) -> VerifyReport:
     with Progress(console=ERR, transient=True, disable=not ERR.is_terminal) as progress:
         task = progress.add_task("verifying", total=None)
         return verify_log(path, kms, progress=lambda done, total: progress.update(task, completed=done, total=total))
@@ -103,7 +104,7 @@ def show(
 def _shown(settings: Settings, index: int | None, last: int, *, payload: bool) -> list[dict[str, object]]:
     path = Path(settings.audit.database)
     try:
-        kms = KeyFileKms(Path(settings.audit.key_file)) if payload else None
+        kms = open_kms(settings) if payload else None
         with LogReader(path, kms) as reader:
             if index is not None:
                 return [_row(reader, record, payload=payload) for record in reader.records(index, index + 1)]
@@ -141,7 +142,7 @@ def _line(row: dict[str, object]) -> str:
 async def _record_reading(settings: Settings, index: int | None, last: int) -> None:
     """Make AUDIT_READ durable before any payload is opened."""
     try:
-        log = AuditLog.open(Path(settings.audit.database), KeyFileKms(Path(settings.audit.key_file)), clock=make_clock(settings))
+        log = AuditLog.open(Path(settings.audit.database), open_kms(settings), clock=make_clock(settings))
     except (AuditLogError, KeyFailure) as error:
         fail(f"the log cannot be opened: {error}")
     draft = RecordDraft(

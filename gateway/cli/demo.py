@@ -16,7 +16,8 @@ import typer
 import uvicorn
 
 from gateway.app import make_clock
-from gateway.audit import KeyFileKms, LogReader, verify_log
+from gateway.audit import LogReader, verify_log
+from gateway.audit.open_kms import open_kms
 from gateway.cli.answer_lines import answer_lines, essence
 from gateway.cli.audit import report_lines
 from gateway.cli.console import OUT, fail, say
@@ -112,7 +113,7 @@ def check_audit(settings: Settings, folder: Path) -> None:
     """Verify the log, then change one byte of a copy and show that it is noticed."""
     heading("The audit log")
     database = Path(settings.audit.database)
-    kms = KeyFileKms(Path(settings.audit.key_file))
+    kms = open_kms(settings)
     for line in report_lines(verify_log(database, kms)):
         say(line)
     with LogReader(database) as reader:

@@ -9,7 +9,8 @@ import msgspec
 import typer
 
 from gateway.app import load_models, make_clock, make_source
-from gateway.audit import KeyFailure, KeyFileKms, verify_log
+from gateway.audit import KeyFailure, verify_log
+from gateway.audit.open_kms import open_kms
 from gateway.cli.console import ConfigOption, Exit, JsonOption, emit, say, settings_of
 from gateway.clock import Deadline
 from gateway.config import Settings, check_settings, problem_of_base_url
@@ -18,6 +19,7 @@ from gateway.fhir.capability import Capability
 from gateway.terminology import load_terminology
 
 DISK_FREE_BYTES_MIN = 1_000_000_000  # a day of audit records at ten assessments a second, three times over
+KMS_ADVICE = "see the settings of the section kms; `gateway keys init` makes the signing key once"
 FHIR_WAIT_S = 10.0
 
 
@@ -63,16 +65,19 @@ def _configuration(settings: Settings) -> Iterable[Finding]:
 
 def _keys(settings: Settings) -> Finding:
     path = Path(settings.audit.key_file)
-    if not path.exists():
+    in_file = settings.kms.provider == "file"
+    if in_file and not path.exists():
         made = settings.profile == "development"
-        advice = "it is made at the first start" if made else "create one on another mount than the database, mode 0400"
+        advice = "it is made at the first start" if made else "make one by `gateway keys init`, on another mount than the database"
         return Finding(check="keys", good=made, seen=f"no key file at {path}", advice=advice)
     try:
-        kms = KeyFileKms(path)
+        kms = open_kms(settings)
     except KeyFailure as error:
-        advice = "restore the key file from its backup; without it no payload can be read"
+        advice = "restore the key file from its backup; without it no payload can be read" if in_file else KMS_ADVICE
         return Finding(check="keys", good=False, seen=str(error), advice=advice)
-    return Finding(check="keys", good=True, seen=f"key file {path}, wrapping key {kms.kek_id}")
+    place = f"key file {path}" if in_file else settings.kms.provider
+    health = kms.health()
+    return Finding(check="keys", good=health.usable, seen=f"{place}, wrapping key {kms.kek_id}", advice=health.reason)
 
 
 def _log(settings: Settings) -> Finding:

@@ -2,7 +2,7 @@
 
 import typer
 
-from gateway.cli import assess, audit, demo, doctor, models, record, serve, terminology
+from gateway.cli import assess, audit, demo, doctor, keys, models, record, serve, terminology
 from gateway.telemetry import configure_logging, log_crashes
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app.command("assess")(assess.assess)
 app.add_typer(record.app, name="record", help="What was understood of a record.")
 app.add_typer(models.app, name="models", help="Model releases: list them, check them against test vectors.")
 app.add_typer(audit.app, name="audit", help="The audit log: verify it, read it.")
+app.add_typer(keys.app, name="keys", help="The keys of the audit log: make them, see whether they can be used.")
 app.add_typer(terminology.app, name="terminology", help="Codes and units: check them against test vectors.")
 
 

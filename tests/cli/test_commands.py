@@ -427,3 +427,34 @@ def test_a_crash_of_the_process_tells_its_kind_and_never_its_text():
     lines = [json.loads(line) for line in ended.stderr.splitlines()]
     assert [(line["level"], line["fault"]) for line in lines] == [("critical", "ValueError")] * 2
     assert "1961" not in ended.stderr + ended.stdout
+
+
+def test_keys_are_made_once_and_their_state_is_told(run, tmp_path):
+    """`keys init` never overwrites; `keys status` names the wrapping key and says nothing secret."""
+    made = run("keys", "init")
+    assert made.exit_code == 0, made.output
+    content = json.loads((tmp_path / "var" / "kek.json").read_bytes())
+    state = run("keys", "status", "--json")
+    assert state.exit_code == 0
+    told = json.loads(state.stdout)
+    assert (told["provider"], told["wrapping_key"], told["usable"]) == ("file", content["kek_id"], True)
+    assert len(bytes.fromhex(told["signing_public_key"])) == 32
+    assert content["kek"] not in state.output
+    assert content["signing_seed"] not in state.output
+    again = run("keys", "init")
+    assert again.exit_code == 2
+    assert "never overwritten" in again.output
+    assert json.loads((tmp_path / "var" / "kek.json").read_bytes()) == content
+
+
+@pytest.mark.parametrize(("provider", "words"), [("aws", "AWS KMS"), ("pkcs11", "PIN file")])
+def test_a_key_service_that_is_not_there_is_told(run, tmp_path, provider, words):
+    """Nothing starts without its keys: the command ends with 2 and says what is missing."""
+    env = {"GATEWAY__KMS__PROVIDER": provider, "AWS_EC2_METADATA_DISABLED": "true", "GATEWAY__KMS__AWS_KEY": "alias/none"}
+    env |= {"GATEWAY__KMS__AWS_REGION": "eu-central-1", "GATEWAY__KMS__AWS_ENDPOINT": "http://127.0.0.1:9"}
+    env |= {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+    for command in ("init", "status"):
+        told = run("keys", command, env=env)
+        assert told.exit_code == 2, told.output
+        assert words in told.output
+    assert not (tmp_path / "var").exists()

@@ -19,7 +19,7 @@ TOP_LEVEL = {
     *("CHANGELOG.md", "Dockerfile", "LICENSE", "Makefile", "README.md", "deploy", "docs"),
     *("fixtures", "gateway", "models", "pyproject.toml", "requirements.lock", "tests"),
 }
-MODULE_OF = {"prometheus-client": "prometheus_client", "fhir-resources": "fhir"}
+MODULE_OF = {"python-pkcs11": "pkcs11", "prometheus-client": "prometheus_client", "fhir-resources": "fhir"}
 
 
 def functions(module):
@@ -101,7 +101,7 @@ def _has_docstring(node):
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported(tree):
     """The dependencies of the package are the packages it imports, no more and no less."""
     project = tomllib.loads(tree.text("pyproject.toml"))["project"]
-    lines = [*project["dependencies"], *project["optional-dependencies"]["cpu"]]
+    lines = [*project["dependencies"], *(line for extra in ("cpu", "aws", "pkcs11") for line in project["optional-dependencies"][extra])]
     declared = {re.split(r"[<>=;!~ \[]", line)[0] for line in lines}
     declared = {MODULE_OF.get(name, name) for name in declared}
     imported = {name.split(".")[0] for _, name in tree.imports()} - set(sys.stdlib_module_names) - {"gateway"}
