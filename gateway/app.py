@@ -34,8 +34,9 @@ from gateway.audit.open_kms import make_keys, open_kms
 from gateway.clock import Clock, SystemClock
 from gateway.config import Settings
 from gateway.errors import ModelRefused
-from gateway.features.manifest import ModelManifest
-from gateway.features.plan import compile_plan, concepts_read
+from gateway.features.derived import site_number
+from gateway.features.manifest import ModelManifest, SiteSetting
+from gateway.features.plan import compile_plan, concepts_read, features_of
 from gateway.fhir.client import FhirClient
 from gateway.fhir.group import Group
 from gateway.fhir.limits import BatchMode, FhirLimits, SourcePolicy
@@ -105,8 +106,23 @@ def load_models(settings: Settings, terminology: Terminology) -> tuple[dict[str,
     if unknown:
         raise ModelRefused("models.enabled", f"no such release: {', '.join(sorted(unknown))}; there are: {', '.join(manifests)}")
     names = required_models(manifests, settings.models.enabled or manifests)
+    require_known_site(settings, [manifests[name] for name in names])
     _log.info("releases-loaded", models=",".join(names))
     return {name: LoadedModel(manifest=manifests[name], identity=identity_of(releases[name])) for name in names}, engine
+
+
+def require_known_site(settings: Settings, manifests: Sequence[ModelManifest]) -> None:
+    """Refuse a site setting that a served model asks for by words and that is none of them: a misspelt region must not go unseen.
+
+    Raises:
+        gateway.errors.ModelRefused: names the setting and the words.
+    """
+    for manifest in manifests:
+        for feature in features_of(manifest):
+            stated = settings.site.get(feature.setting) if isinstance(feature, SiteSetting) else None
+            if isinstance(feature, SiteSetting) and stated is not None and site_number(feature, stated) is None:
+                words = " or ".join(feature.encoding) or "a number"
+                raise ModelRefused(f"site.{feature.setting}", f"{manifest.name} wants {words}")
 
 
 def identity_of(release: Release) -> ReleaseIdentity:

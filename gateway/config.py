@@ -186,8 +186,8 @@ class Settings(_Section, frozen=True, kw_only=True):
     logging: LoggingSettings = LoggingSettings()
     clock: ClockSettings = ClockSettings()
     site: Annotated[
-        dict[str, float],
-        Meta(description="What the hospital states for its models, under the names that the manifests ask for (`region = 1`)."),
+        dict[str, float | str],
+        Meta(description='What the hospital states for its models, by the names and words of their manifests (`region = "elsewhere"`).'),
     ] = {}
 
 
@@ -358,6 +358,8 @@ def _kind_in_words(kind: Any) -> str:  # noqa: ANN401 - a type form has no narro
     if get_origin(kind) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(kind))
     words = {str: "text", int: "whole number", float: "number", bool: "true or false", tuple: "list of text", dict: "table of numbers"}
+    if get_origin(kind) is dict and str in get_args(get_args(kind)[1]):
+        return f"{words[dict]} or words"
     return words[get_origin(kind) or kind]
 
 

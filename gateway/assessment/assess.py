@@ -51,7 +51,7 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     source: RecordSource | None = None
     observation_mode: ObservationMode = "code"  # how the source's Observations are searched
     never_asked: frozenset[Group] = frozenset()  # groups that the source does not have
-    site: Mapping[str, float] = {}  # what the hospital states for its models, by name
+    site: Mapping[str, float | str] = {}  # what the hospital states for its models, by name
 
 
 class Assessed(msgspec.Struct, frozen=True, kw_only=True):

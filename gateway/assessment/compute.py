@@ -19,7 +19,7 @@ from gateway.results.answer import ModelAnswer
 from gateway.terminology import Terminology
 
 ModelOutputs = dict[tuple[str, str], InputValue]
-NO_SITE: Mapping[str, float] = {}
+NO_SITE: Mapping[str, float | str] = {}
 
 
 def required_models(manifests: Mapping[str, ModelManifest], wanted: Iterable[str]) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ def compute_answers(  # noqa: PLR0913 - when, in which setting and for which sit
     *,
     as_of: dt.datetime,
     setting: Setting | None = None,
-    site: Mapping[str, float] = NO_SITE,
+    site: Mapping[str, float | str] = NO_SITE,
 ) -> tuple[ModelAnswer, ...]:
     """Answer for every release, in the order given (upstream models first). The record is already hidden after `as_of`."""
     outputs: ModelOutputs = {}

@@ -10,7 +10,7 @@ import msgspec
 from gateway.assessment.ports import ModelRuntime, ReleasedModel, RunFailed, RunResult
 from gateway.features.manifest import FallbackSpec, ModelManifest, OutputSpec
 from gateway.features.value import InputValue
-from gateway.quality.fallback import fallbacks_after_failure
+from gateway.quality.fallback import fallbacks_after_failure, input_for
 from gateway.quality.report import QualityReport, Verdict
 from gateway.record.reason import Reason, ReasonCode
 from gateway.results.answer import FallbackAnswer, ModelAnswer, Prediction, Rung
@@ -94,7 +94,7 @@ def _fallback_answers(manifest: ModelManifest, report: QualityReport) -> tuple[F
 def _fallback_answer(spec: FallbackSpec, inputs: Mapping[str, InputValue]) -> FallbackAnswer | None:
     """Return the score's answer; None when the score itself refuses an input (then there is no estimate)."""
     score = SCORES[spec.score]
-    used = {parameter: inputs[name] for parameter, name in spec.parameters.items()}
+    used = {parameter: input_for(spec, inputs[name]) for parameter, name in spec.parameters.items()}
     try:
         result = score.compute(_score_inputs(score, used))
     except ScoreRefused:

@@ -23,7 +23,7 @@ from gateway.cli.audit import report_lines
 from gateway.cli.console import OUT, fail, say
 from gateway.cli.serve import server_config
 from gateway.config import AuditSettings, FhirSettings, LoggingSettings, ServerSettings, Settings, load_settings
-from gateway.sandbox import SandboxServer
+from gateway.sandbox import SandboxServer, fixtures_dir
 
 START_S_MAX = 60.0
 REQUEST_S_MAX = 30.0
@@ -36,6 +36,9 @@ PATIENTS = (
     ("demo-prior-disease", "a heart attack in the past"),
     ("demo-impossible-value", "a blood pressure of 1320"),
 )
+
+# Which models the demo asks for: data beside its patients, because they show these alone.
+DEMO_MODELS = "demo-models.txt"
 
 ServeOption = Annotated[bool, typer.Option("--serve", help="Keep running afterwards, with the OpenAPI page at /docs.")]
 
@@ -96,10 +99,12 @@ def running_gateway(settings: Settings) -> Iterator[str]:
 def assess_patients(url: str) -> bytes:
     """Assess the six patients over HTTP, print each in words, and return the first answer's body."""
     bodies = []
+    models = (fixtures_dir() / DEMO_MODELS).read_text(encoding="ascii").split()
+    parameters = {"resourceType": "Parameters", "parameter": [{"name": "model", "valueString": name} for name in models]}
     with httpx.Client(timeout=REQUEST_S_MAX, trust_env=False) as client:
         for patient, shows in PATIENTS:
             heading(f"{patient}: {shows}")
-            answer = client.post(f"{url}/fhir/Patient/{patient}/$assess-risk", json={"resourceType": "Parameters"})
+            answer = client.post(f"{url}/fhir/Patient/{patient}/$assess-risk", json=parameters)
             if answer.status_code != httpx.codes.OK:
                 fail(f"the gateway answered {answer.status_code}: {answer.text}")
             bodies.append(answer.content)

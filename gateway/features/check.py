@@ -15,6 +15,7 @@ from gateway.features.manifest import (
     ModelManifest,
     Newest,
     NewestPair,
+    ProceduresCounted,
     Quotient,
     SexAtAsOf,
     SimpleFeature,
@@ -32,6 +33,7 @@ def manifest_problems(manifest: ModelManifest, terminology: Terminology) -> tupl
         *_name_problems(manifest),
         *_reference_problems(manifest),
         *_variant_problems(manifest),
+        *_together_problems(manifest, terminology),
         *(problem for spec in _specs(manifest) for problem in _spec_problems(spec, terminology)),
         *(
             f"exclusion {exclusion.name}: {problem}"
@@ -47,6 +49,7 @@ def _specs(manifest: ModelManifest) -> tuple[InputSpec, ...]:
 
 def _name_problems(manifest: ModelManifest) -> Iterator[str]:
     names = [spec.name for spec in _specs(manifest)] + [exclusion.name for exclusion in manifest.eligibility.exclusions]
+    names += [finding.name for finding in manifest.findings]
     for kind, given in (
         ("input or exclusion", names),
         ("tensor", [spec.tensor for spec in _specs(manifest)]),
@@ -88,16 +91,31 @@ def _fallback_problems(manifest: ModelManifest, inputs: set[str]) -> Iterator[st
         yield from (f"fallback {fallback.score}: {code} is no reason code" for code in (*codes, *fallback.not_when) if code not in _CODES)
 
 
+def _together_problems(manifest: ModelManifest, terminology: Terminology) -> Iterator[str]:
+    """What is said about several inputs names inputs, and codes that exist."""
+    inputs = {spec.name for spec in manifest.inputs}
+    named = [("spread", name) for spread in manifest.spread for name in spread.inputs]
+    named += [(f"finding {finding.name}", finding.input) for finding in manifest.findings]
+    named += [(f"fallback {fallback.score}", name) for fallback in manifest.fallbacks for name in fallback.beyond_range]
+    yield from (f"{place}: {name} is no input" for place, name in named if name not in inputs)
+    for finding in manifest.findings:
+        yield from (f"finding {finding.name}: {problem}" for problem in _feature_problems(finding.feature, None, terminology))
+    reasons = [(spec.name, spec.model_range.reason) for spec in manifest.inputs if spec.model_range is not None]
+    reasons += [(output.name, output.age_reason) for output in manifest.outputs if output.age_reason]
+    yield from (f"{name}: there is no reason code {code}" for name, code in reasons if code not in _CODES)
+
+
 def _variant_problems(manifest: ModelManifest) -> Iterator[str]:
     """Every set of valid optional inputs must lead to exactly one variant."""
     if not manifest.variants:
         return
     optional = [spec.name for spec in manifest.inputs if spec.optional]
+    otherwise = sum(variant.otherwise for variant in manifest.variants)
     sets = Counter(frozenset(names) for variant in manifest.variants for names in variant.when)
     yield from (f"two variants are made for {sorted(names)}" for names, count in sets.items() if count > 1)
     for mask in range(1 << len(optional)):
         chosen = frozenset(name for place, name in enumerate(optional) if mask >> place & 1)
-        if chosen not in sets:
+        if chosen not in sets and otherwise != 1:
             yield f"no variant is made for {sorted(chosen)}"
 
 
@@ -119,6 +137,8 @@ def _feature_problems(feature: SimpleFeature, spec: InputSpec | None, terminolog
         names += [feature.group, *feature.not_groups]
     if isinstance(feature, CurrentMedication):
         names.append(feature.group)
+    if isinstance(feature, ProceduresCounted):
+        names.append(feature.doubt_group)
     unknown = [name for name in names if name not in terminology.concepts]
     yield from (f"the terminology does not know {name}" for name in unknown)
     if spec is not None and not unknown and isinstance(feature, Newest | NewestPair | MeanOfNewest):

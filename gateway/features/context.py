@@ -19,7 +19,7 @@ class ExtractionContext(msgspec.Struct, frozen=True, kw_only=True):
 
     as_of: dt.datetime
     setting: Setting
-    site: Mapping[str, float] = {}
+    site: Mapping[str, float | str] = {}
 
     def __post_init__(self) -> None:
         if self.as_of.tzinfo is None:

@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.features.context import Chart, Target
 from gateway.features.manifest import FirstOf, ModelOutput, NotRecorded, SimpleFeature, SiteSetting
-from gateway.features.outcome import Shown, found, not_usable
+from gateway.features.outcome import Shown, found, not_usable, withheld_for
 from gateway.features.value import InputState, InputValue
 from gateway.record.reason import NOT_APPLICABLE_CODES, Reason, ReasonCode
 
@@ -49,11 +49,20 @@ def not_recorded(target: Target, _feature: NotRecorded, _chart: Chart) -> InputV
 
 
 def site_setting(target: Target, feature: SiteSetting, chart: Chart) -> InputValue:
-    """Return what the hospital states under that name; there is no default."""
-    value = chart.site.get(feature.setting)
-    if value is None:
-        return not_usable(target, InputState.MISSING, f"the site states no {feature.setting}")
-    return found(target, Shown(value, text="stated by the site"))
+    """Return what the hospital states under that name; there is no default, and no guess at a word that the manifest does not know."""
+    stated = chart.site.get(feature.setting)
+    value = site_number(feature, stated)
+    if value is not None:
+        return found(target, Shown(value, text=str(stated) if feature.encoding else "stated by the site"))
+    words = f"site.{feature.setting} is not stated" if stated is None else f"site.{feature.setting} is nothing this model knows"
+    return withheld_for(target, InputState.MISSING, Reason(ReasonCode.CONFIG_MISSING, target.name, words))
+
+
+def site_number(feature: SiteSetting, stated: float | str | None) -> float | None:
+    """Return the number of a site setting; None where nothing is stated, or no word (or, without words, no number) that is known."""
+    if feature.encoding:
+        return feature.encoding.get(stated) if isinstance(stated, str) else None
+    return None if stated is None or isinstance(stated, str) else stated
 
 
 def first_of(target: Target, feature: FirstOf, chart: Chart, extract: Callable[[Target, SimpleFeature, Chart], InputValue]) -> InputValue:

@@ -21,6 +21,7 @@ from gateway.features.manifest import (
     Newest,
     NewestPair,
     NotRecorded,
+    ProceduresCounted,
     Quotient,
     Setting,
     SexAtAsOf,
@@ -30,6 +31,7 @@ from gateway.features.manifest import (
 from gateway.features.measured import mean_of_newest, newest_of, newest_pair, quotient
 from gateway.features.medications import current_medication
 from gateway.features.patient import age_of, sex_of
+from gateway.features.procedures import procedures_counted
 from gateway.features.value import NO_AGE_LIMIT, InputValue
 from gateway.record.values import PatientRecord
 from gateway.terminology import AgeLimit, Terminology
@@ -44,7 +46,7 @@ def extract_inputs(
     context: ExtractionContext,
     model_outputs: Mapping[tuple[str, str], InputValue] = NO_OUTPUTS,
 ) -> dict[str, InputValue]:
-    """Return every input, every exclusion (under its name) and every input of a fallback, as found at the as-of time.
+    """Return every input, every exclusion and finding (under its name) and every input of a fallback, as found at the as-of time.
 
     The record holds nothing later than the as-of time. `model_outputs` is keyed by (model, output). Nothing is imputed; an input that
     cannot be used says why.
@@ -53,6 +55,9 @@ def extract_inputs(
     inputs = {spec.name: _extract_spec(spec, chart) for spec in manifest.inputs}
     for exclusion in manifest.eligibility.exclusions:
         inputs[exclusion.name] = exclusion_found(exclusion, chart)
+    for finding in manifest.findings:
+        target = Target(finding.name, finding.feature.group, "1")
+        inputs[finding.name] = _extract_simple(target, finding.feature, chart)
     for fallback in manifest.fallbacks:
         for spec in fallback.features:
             inputs[spec.name] = _extract_spec(spec, chart)
@@ -109,4 +114,5 @@ _OPERATORS: Mapping[type, Callable[[Target, Any, Chart], InputValue]] = {
     ModelOutput: model_output,
     NotRecorded: not_recorded,
     SiteSetting: site_setting,
+    ProceduresCounted: procedures_counted,
 }

@@ -12,6 +12,7 @@ import msgspec
 from gateway.features.operator import (
     Age,
     CodedCategory,
+    Coding,
     ConditionPresent,
     CurrentMedication,
     Feature,
@@ -21,6 +22,7 @@ from gateway.features.operator import (
     Newest,
     NewestPair,
     NotRecorded,
+    ProceduresCounted,
     Quotient,
     SexAtAsOf,
     SimpleFeature,
@@ -31,6 +33,7 @@ from gateway.features.operator import (
 __all__ = [  # declared in `operator`, and part of a manifest all the same
     "Age",
     "CodedCategory",
+    "Coding",
     "ConditionPresent",
     "CurrentMedication",
     "Feature",
@@ -40,6 +43,7 @@ __all__ = [  # declared in `operator`, and part of a manifest all the same
     "Newest",
     "NewestPair",
     "NotRecorded",
+    "ProceduresCounted",
     "Quotient",
     "SexAtAsOf",
     "SimpleFeature",
@@ -54,19 +58,25 @@ Sex = Literal["female", "male"]
 
 
 class Range(Strict, frozen=True, kw_only=True):
-    """A closed interval. `only_for` names the outputs it binds; empty = all outputs that need the input."""
+    """A closed interval; `high_open`: the upper end itself is outside.
+
+    `only_for` names the outputs it binds; empty = all outputs that need the input. `reason`: the code of a value outside, where the data
+    sheet gives it one of its own (NOT_ELIGIBLE_EGFR).
+    """
 
     low: float
     high: float
     only_for: tuple[str, ...] = ()
+    high_open: bool = False
+    reason: str = "VALUE_OUT_OF_MODEL_RANGE"
 
     def __post_init__(self) -> None:
         if not self.low <= self.high:
             raise ValueError("a range needs low <= high")
 
     def holds(self, value: float) -> bool:
-        """Tell whether the value lies inside, ends included."""
-        return self.low <= value <= self.high
+        """Tell whether the value lies inside."""
+        return self.low <= value < self.high if self.high_open else self.low <= value <= self.high
 
 
 class InputSpec(Strict, frozen=True, kw_only=True):
@@ -75,7 +85,7 @@ class InputSpec(Strict, frozen=True, kw_only=True):
     `name`: in reason codes and in `record show`; `tensor`: in the graph and in vector files; `concept`: the concept or group of codes.csv
     it is about. `age_days_max`: hard limit per care setting, absent = the terminology's; `age_days_soft`: older than this is answered with
     CAUTION:old. `optional`: its absence changes the variant, never the verdict. `missing_value`: what the graph gets for an absent
-    optional input (NaN when not given).
+    optional input (NaN when not given). `assumed`: taken, and said, where the input is missing and the data sheet allows it (ASSUMED).
     """
 
     name: str
@@ -84,6 +94,7 @@ class InputSpec(Strict, frozen=True, kw_only=True):
     unit: str
     feature: Feature
     optional: bool = False
+    assumed: float | None = None
     model_range: Range | None = None
     caution_above: Mapping[str, float] = {}  # caution name -> bound: answered, with CAUTION:<name>
     age_days_max: Mapping[Setting, float] = {}
@@ -122,12 +133,21 @@ class Consistency(Strict, frozen=True, kw_only=True):
     right: str
 
 
-class Coding(Strict, frozen=True, kw_only=True):
-    """A coded concept of the answer."""
+class Spread(Strict, frozen=True, kw_only=True):
+    """Inputs that only mean something together: further apart than `days_max` and none of them is used (NOT_CONTEMPORANEOUS)."""
 
-    system: str
-    code: str
-    display: str
+    inputs: tuple[str, ...]
+    days_max: float
+
+
+class Finding(Strict, frozen=True, kw_only=True):
+    """A finding that makes an input doubtful without taking it away: CAUTION:<caution>, or CAUTION:<unknown> where it cannot be judged."""
+
+    name: str
+    input: str
+    caution: str
+    unknown: str
+    feature: CurrentMedication | ConditionPresent
 
 
 class Band(Strict, frozen=True, kw_only=True):
@@ -144,14 +164,17 @@ class OutputSpec(Strict, frozen=True, kw_only=True):
     """One number the graph gives.
 
     `index`: column of the graph's result tensor. `label`: the name used by applicability vectors; a label counts as available when all
-    outputs that carry it are. `vector_column`: in vector files. `needs`: names of inputs. `age_years`: a horizon the model does not have at
-    this age is left out and degrades nothing. `headline`: shown first to people.
+    outputs that carry it are. `vector_column`: in vector files, "" for a number that follows from another column;
+    `published_column`: a column with what a paper printed. `needs`: names of inputs. `age_years`: a horizon the model does not have at
+    this age is left out and degrades nothing, unless `age_reason` gives the code with which it is withheld. `graph_decides`: why the graph
+    may withhold this number of valid inputs (a formula that ends at some score). `headline`: shown first to people.
     """
 
     name: str
     index: int
     label: str
     vector_column: str
+    published_column: str = ""
     title: str
     outcome: Coding | None = None
     outcome_text: str = ""
@@ -159,17 +182,24 @@ class OutputSpec(Strict, frozen=True, kw_only=True):
     needs: tuple[str, ...]
     horizon_years: int | None = None
     age_years: Range | None = None
+    age_reason: str = ""
+    graph_decides: str = ""
     valid_range: Range
     bands: tuple[Band, ...] = ()
     headline: bool = False
 
 
 class Variant(Strict, frozen=True, kw_only=True):
-    """A variant of the model and the optional inputs it is chosen for; `index` is what the graph gets in `variant_tensor`."""
+    """A variant of the model and the optional inputs it is chosen for; `index` is what the graph gets in `variant_tensor`.
+
+    `otherwise`: chosen where no other variant is. `column_value`: how the manifest's `variant_column` of a vector file says it (its name).
+    """
 
     name: str
     index: int
-    when: tuple[tuple[str, ...], ...]  # any of these exact sets of valid optional inputs
+    when: tuple[tuple[str, ...], ...] = ()  # any of these exact sets of valid optional inputs
+    otherwise: bool = False
+    column_value: str = ""
 
 
 class FallbackSpec(Strict, frozen=True, kw_only=True):
@@ -185,6 +215,7 @@ class FallbackSpec(Strict, frozen=True, kw_only=True):
     features: tuple[InputSpec, ...] = ()
     age_years: Range | None = None
     not_when: tuple[str, ...] = ()  # reason codes that keep it shut
+    beyond_range: tuple[str, ...] = ()  # inputs it takes although they are outside the model's own range
 
 
 class MeasurementAnswer(Strict, frozen=True, kw_only=True):
@@ -229,14 +260,18 @@ class ModelManifest(Strict, frozen=True, kw_only=True):
     outputs: tuple[OutputSpec, ...]
     eligibility: Eligibility
     consistency: tuple[Consistency, ...] = ()
+    spread: tuple[Spread, ...] = ()
+    findings: tuple[Finding, ...] = ()
     variants: tuple[Variant, ...] = ()
     variant_tensor: str | None = None
+    variant_column: str = "model_variant"
     result_tensor: str
     applicable_tensor: str
     fallbacks: tuple[FallbackSpec, ...] = ()
     measurement: MeasurementAnswer | None = None
     alert_output: str | None = None
     alert_threshold: float | None = None
+    card_without_number: bool = True  # else no card but for a number, or where something could not be fetched or run
 
     def input(self, name: str) -> InputSpec:
         """Return the input of that name.

@@ -10,6 +10,14 @@ class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Frozen, keyword-only, and refuses keys it does not know."""
 
 
+class Coding(Strict, frozen=True, kw_only=True):
+    """A coded concept of an answer, or one that an operator looks for."""
+
+    system: str
+    code: str
+    display: str
+
+
 class Age(Strict, frozen=True, kw_only=True, tag_field="operator", tag="age"):
     """Completed years at the as-of time."""
 
@@ -102,10 +110,24 @@ class NotRecorded(Strict, frozen=True, kw_only=True, tag_field="operator", tag="
 class SiteSetting(Strict, frozen=True, kw_only=True, tag_field="operator", tag="site_setting"):
     """A value the hospital states under the name `setting`, never read from the record and without a default.
 
-    Where nothing is stated the input is missing: `InputState.MISSING`, which an optional input bears in silence.
+    `encoding`: the words that may be stated and their numbers; without one, a number is stated. Where nothing usable is stated the input
+    is missing (CONFIG_MISSING:<input>), which an optional input bears in silence.
     """
 
     setting: str
+    encoding: Mapping[str, float] = {}
+
+
+class ProceduresCounted(Strict, frozen=True, kw_only=True, tag_field="operator", tag="procedures_counted"):
+    """1 when at least `count_min` Procedures with one of `codes` lie within `within_days`, 0 only by the absence rule.
+
+    An entry of `doubt_group` (dialysis dependence without a session on record) keeps anyone from concluding 0.
+    """
+
+    codes: tuple[Coding, ...]
+    count_min: int
+    within_days: int
+    doubt_group: str
 
 
 class FirstOf(Strict, frozen=True, kw_only=True, tag_field="operator", tag="first_of"):
@@ -128,5 +150,6 @@ SimpleFeature = (
     | ModelOutput
     | NotRecorded
     | SiteSetting
+    | ProceduresCounted
 )
 Feature = SimpleFeature | FirstOf

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from gateway.features.extract import concepts_of
-from gateway.features.manifest import ConditionPresent, CurrentMedication, Feature, FirstOf, ModelManifest, ModelOutput
+from gateway.features.manifest import ConditionPresent, CurrentMedication, Feature, FirstOf, ModelManifest, ModelOutput, ProceduresCounted
 from gateway.fhir.group import Group
 from gateway.fhir.plan import FetchPlan, Search
 from gateway.terminology import Terminology
@@ -62,7 +62,7 @@ def concepts_read(manifests: Iterable[ModelManifest]) -> frozenset[str]:
 
 
 def features_of(manifest: ModelManifest) -> Iterator[Feature]:
-    """Yield every feature of a manifest: inputs, exclusions, inputs of fallbacks; the options of a choice one by one."""
+    """Yield every feature of a manifest: inputs, exclusions, findings, inputs of fallbacks; the options of a choice one by one."""
     specs = [*manifest.inputs, *(spec for fallback in manifest.fallbacks for spec in fallback.features)]
     for spec in specs:
         if isinstance(spec.feature, FirstOf):
@@ -70,6 +70,7 @@ def features_of(manifest: ModelManifest) -> Iterator[Feature]:
         else:
             yield spec.feature
     yield from (exclusion.feature for exclusion in manifest.eligibility.exclusions)
+    yield from (finding.feature for finding in manifest.findings)
 
 
 def models_read(manifest: ModelManifest) -> tuple[ModelOutput, ...]:
@@ -104,4 +105,6 @@ def _groups_beside(features: Iterable[Feature]) -> set[Group]:
                 groups.add(Group.PROCEDURES)
         elif isinstance(feature, CurrentMedication):
             groups |= {Group.MEDICATIONS, Group.MEDICATION_STATEMENTS}
+        elif isinstance(feature, ProceduresCounted):
+            groups |= {Group.CONDITIONS, Group.PROCEDURES}
     return groups

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from gateway.features.manifest import Age, FallbackSpec, ModelManifest
 from gateway.features.value import InputState, InputValue
 from gateway.record.reason import Reason, ReasonCode
@@ -42,9 +44,16 @@ def _is_opened(fallback: FallbackSpec, inputs: Mapping[str, InputValue]) -> bool
 
 def _can_compute(manifest: ModelManifest, fallback: FallbackSpec, inputs: Mapping[str, InputValue]) -> bool:
     names = [*fallback.parameters.values(), *(spec.name for spec in fallback.features)]
-    if not all(inputs[name].usable for name in names):
+    if not all(input_for(fallback, inputs[name]).usable for name in names):
         return False
     if fallback.age_years is None:
         return True
     ages = [inputs[spec.name] for spec in manifest.inputs if isinstance(spec.feature, Age)]
     return bool(ages) and all(age.usable and fallback.age_years.holds(age.tensor_value) for age in ages)
+
+
+def input_for(fallback: FallbackSpec, value: InputValue) -> InputValue:
+    """Return an input as the score takes it: outside the model's range is not outside the score's, where the manifest says so."""
+    if value.state is not InputState.OUT_OF_MODEL_RANGE or value.name not in fallback.beyond_range:
+        return value
+    return msgspec.structs.replace(value, state=InputState.VALID, reasons=())

@@ -12,6 +12,7 @@ import msgspec
 from gateway.features.derived import is_older
 from gateway.features.manifest import Consistency, InputSpec, ModelManifest, Range
 from gateway.features.value import InputState, InputValue
+from gateway.quality.together import grade_together
 from gateway.record.reason import Reason, ReasonCode
 
 
@@ -39,6 +40,7 @@ def grade_inputs(manifest: ModelManifest, inputs: Mapping[str, InputValue], as_o
     for fallback in manifest.fallbacks:
         for spec in fallback.features:
             graded[spec.name] = _grade_age(graded[spec.name], as_of)
+    grade_together(manifest, graded)
     return Grades(inputs=graded, by_output=by_output)
 
 
@@ -51,8 +53,10 @@ def _grade_pair(pair: Consistency, graded: dict[str, InputValue]) -> None:
 
 
 def _grade_range(spec: InputSpec, limits: Range, graded: dict[str, InputValue], by_output: dict[str, tuple[Reason, ...]]) -> None:
-    words = f"the model was made for {limits.low:g} to {limits.high:g} {spec.unit}"
-    reason = Reason(ReasonCode.VALUE_OUT_OF_MODEL_RANGE, spec.name, words)
+    high = f"below {limits.high:g}" if limits.high_open else f"{limits.high:g}"
+    words = f"the model was made for {limits.low:g} to {high} {spec.unit}"
+    code = ReasonCode(limits.reason)
+    reason = Reason(code, spec.name if code is ReasonCode.VALUE_OUT_OF_MODEL_RANGE else "", words)
     if not limits.only_for:
         graded[spec.name] = withhold(graded[spec.name], InputState.OUT_OF_MODEL_RANGE, reason)
     for output in limits.only_for:

@@ -12,7 +12,7 @@ from gateway.quality.report import QualityReport, SettingSource, Verdict
 from gateway.record.reason import NOT_APPLICABLE_CODES, Reason, ReasonCode
 from gateway.record.values import PatientFacts
 
-# An optional input that is not there, or too old, changes the variant and nothing else; its state shows it.
+# An optional input that is not there, too old or of another time than its partners changes the variant alone; its state shows it.
 _SILENT_WHEN_OPTIONAL = frozenset({InputState.MISSING, InputState.STALE})
 
 
@@ -66,7 +66,8 @@ def choose_variant(manifest: ModelManifest, inputs: Mapping[str, InputValue]) ->
     if not manifest.variants:
         return None
     valid = {spec.name for spec in manifest.inputs if spec.optional and inputs[spec.name].usable}
-    return next((variant for variant in manifest.variants if any(set(names) == valid for names in variant.when)), None)
+    exact = next((variant for variant in manifest.variants if any(set(names) == valid for names in variant.when)), None)
+    return exact or next((variant for variant in manifest.variants if variant.otherwise), None)
 
 
 def _withheld(
@@ -95,7 +96,7 @@ def _reasons(
     for spec in manifest.inputs:
         value = inputs[spec.name]
         if spec.optional and not value.usable and value.state not in _SILENT_WHEN_OPTIONAL:
-            reasons += (reason for reason in value.reasons if reason.withholds)
+            reasons += (reason for reason in value.reasons if reason.withholds and reason.code is not ReasonCode.NOT_CONTEMPORANEOUS)
         if available and value.usable and value.reasons and (spec.optional or spec.name in used):
             cautions += value.reasons
     if available:

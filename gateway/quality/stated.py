@@ -13,18 +13,22 @@ from typing import cast
 import msgspec
 
 from gateway.features.context import Target
+from gateway.features.derived import site_number
 from gateway.features.extract import age_limit, concepts_of
 from gateway.features.manifest import (
     CodedCategory,
     ConditionPresent,
     CurrentMedication,
     Exclusion,
+    Finding,
     FirstOf,
     InputSpec,
     ModelManifest,
     Newest,
+    ProceduresCounted,
     Setting,
     SexAtAsOf,
+    SiteSetting,
 )
 from gateway.features.outcome import LOINC, Shown, concluded_absent, found, not_usable, withheld_for
 from gateway.features.patient import resolve_sex, sex_value
@@ -32,6 +36,7 @@ from gateway.features.value import InputState, InputValue
 from gateway.fhir.group import Group
 from gateway.quality.judge import judge
 from gateway.quality.report import QualityReport, SettingSource
+from gateway.quality.together import state_span
 from gateway.record.reason import Reason, ReasonCode
 from gateway.record.values import PatientFacts, SourceRef
 from gateway.terminology import Terminology
@@ -67,7 +72,11 @@ def report_for_stated(manifest: ModelManifest, values: Mapping[str, object], ter
     reader = _Reader(values, terminology, setting)
     inputs = {spec.name: reader.read(spec) for spec in manifest.inputs}
     inputs |= {spec.name: reader.read(spec) for fallback in manifest.fallbacks for spec in fallback.features}
-    inputs |= {exclusion.name: reader.flag(exclusion) for exclusion in manifest.eligibility.exclusions}
+    flags: tuple[Exclusion | Finding, ...] = (*manifest.eligibility.exclusions, *manifest.findings)
+    inputs |= {flag.name: reader.flag(Target(flag.name, flag.feature.group, "1")) for flag in flags}
+    span_days = reader.number("labs_span_days")
+    if span_days is not None:
+        inputs.update(state_span(manifest, inputs, span_days, AS_OF))
     patient = PatientFacts(source=SourceRef("Patient", "stated"), deceased=bool(values.get("deceased_0_1")))
     return judge(manifest, inputs, patient, AS_OF, setting, source)
 
@@ -85,9 +94,27 @@ def stated_result(manifest: ModelManifest, report: QualityReport) -> StatedResul
     )
 
 
+def as_variant(manifest: ModelManifest, report: QualityReport, name: str) -> StatedResult:
+    """Return a report as an answer of the variant `name`: where its inputs are not all valid, another variant stands in for it.
+
+    A name that is no variant's (the model's own) leaves the choice to the model.
+    """
+    found = stated_result(manifest, report)
+    asked = next((variant for variant in manifest.variants if variant.name == name), None)
+    bad = {one for names in asked.when for one in names if not report.inputs[one].usable} if asked is not None else set()
+    if not bad:
+        return found
+    codes = {str(reason) for one in bad for reason in report.inputs[one].reasons}
+    stands_in = (report.variant,) if report.available and report.variant else ()
+    return msgspec.structs.replace(
+        found, status="abstain", codes=found.codes | codes, labels=frozenset(), fallbacks=(*stands_in, *found.fallbacks)
+    )
+
+
 def _known_names(manifest: ModelManifest) -> set[str]:
     specs = [*manifest.inputs, *(spec for fallback in manifest.fallbacks for spec in fallback.features)]
-    flags = {*EXCLUSION_FLAGS, *(exclusion.name for exclusion in manifest.eligibility.exclusions)}
+    declared: tuple[Exclusion | Finding, ...] = (*manifest.eligibility.exclusions, *manifest.findings)
+    flags = {*EXCLUSION_FLAGS, *(flag.name for flag in declared)}
     names = {spec.tensor for spec in specs} | {f"{spec.tensor}_loinc" for spec in specs} | {f"{flag}_0_1" for flag in flags}
     return names | {f"{spec.name}_age_days" for spec in specs} | _GENERAL_NAMES
 
@@ -107,7 +134,9 @@ class _Reader:
             gender = self._values.get(spec.tensor)
             patient = PatientFacts(source=SourceRef("Patient", "stated"), gender=str(gender) if gender else None)
             return sex_value(target, spec.feature, resolve_sex(patient, spec.name))
-        number = self._number(spec.tensor)
+        if isinstance(spec.feature, SiteSetting):
+            return self._setting_of_site(spec, target, spec.feature)
+        number = self.number(spec.tensor)
         if number is None:
             return not_usable(target, InputState.MISSING, "not stated")
         age_days, aged_as = self._age(spec)
@@ -120,17 +149,29 @@ class _Reader:
         reasons = (Reason(ReasonCode.CAUTION, caution),) if caution else ()
         return msgspec.structs.replace(found(target, Shown(number, time), reasons), aged_as=aged_as)
 
-    def flag(self, exclusion: Exclusion) -> InputValue:
-        """Return a stated exclusion; left out, it was searched and not found."""
-        target = Target(exclusion.name, exclusion.feature.group, "1")
-        number = self._number(f"{exclusion.name}_0_1")
+    def _setting_of_site(self, spec: InputSpec, target: Target, feature: SiteSetting) -> InputValue:
+        """Return a site setting as if the site had stated it."""
+        stated = self._values.get(spec.tensor)
+        value = site_number(feature, stated if isinstance(stated, float | int | str) else None)
+        if value is None:
+            return withheld_for(target, InputState.MISSING, Reason(ReasonCode.CONFIG_MISSING, spec.name))
+        return found(target, Shown(value, text=str(stated)))
+
+    def flag(self, target: Target) -> InputValue:
+        """Return a stated exclusion or finding; left out, it was searched and not found."""
+        number = self.number(f"{target.name}_0_1")
         if not number:
             return concluded_absent(target)
         if number != 1.0:
-            return withheld_for(target, InputState.IMPLAUSIBLE, Reason(ReasonCode.IMPLAUSIBLE_VALUE, exclusion.name))
+            return withheld_for(target, InputState.IMPLAUSIBLE, Reason(ReasonCode.IMPLAUSIBLE_VALUE, target.name))
         return found(target, Shown(number))
 
-    def _number(self, name: str) -> float | None:
+    def number(self, name: str) -> float | None:
+        """Return a stated number, None where none is stated.
+
+        Raises:
+            ValueError: something else than a number is stated.
+        """
         value = self._values.get(name)
         if value is None:
             return None
@@ -140,18 +181,18 @@ class _Reader:
 
     def _age(self, spec: InputSpec) -> tuple[float | None, str]:
         """Return the age in days and, where it was stated for the whole group, the group's name."""
-        own = self._number(f"{spec.name}_age_days")
+        own = self.number(f"{spec.name}_age_days")
         if own is not None:
             return own, ""
         for concept in concepts_of(spec.feature)[:1]:
             group = GROUP_NAMES.get(self._terminology.concept(concept).group, "")
-            age = self._number(f"{group}_age_days") if group else None
+            age = self.number(f"{group}_age_days") if group else None
             if age is not None:
                 return age, group
         return None, ""
 
     def _is_plausible(self, spec: InputSpec, number: float) -> bool:
-        if isinstance(spec.feature, ConditionPresent | CurrentMedication):
+        if isinstance(spec.feature, ConditionPresent | CurrentMedication | ProceduresCounted):
             return number in (0.0, 1.0)
         if isinstance(spec.feature, CodedCategory):
             return number in spec.feature.values.values()

@@ -8,6 +8,7 @@
 A row that cannot be run fails; so does one with an expected column that nobody compares.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
@@ -16,7 +17,7 @@ import msgspec
 
 from gateway.features.manifest import ModelManifest
 from gateway.quality.report import QualityReport
-from gateway.quality.stated import report_for_stated, stated_result
+from gateway.quality.stated import as_variant, report_for_stated
 from gateway.registry.refusal import VectorsRefused
 from gateway.registry.release import VECTORS, Release
 from gateway.registry.vectors import (
@@ -30,7 +31,7 @@ from gateway.registry.vectors import (
     report_rows,
     tolerance_of,
 )
-from gateway.scores import SCORES, Score
+from gateway.scores import SCORES, Score, ScoreResult
 from gateway.terminology import Converted, Terminology
 
 SHIPPED = (VECTORS, "fallback_vectors.csv", "partial_vectors.csv", "applicability_vectors.csv")
@@ -116,12 +117,16 @@ def _no_range(_: CsvRow) -> str:
 
 def _scores_for(manifest: ModelManifest, columns: frozenset[str]) -> list[Score]:
     scores = [SCORES[spec.score] for spec in manifest.fallbacks if spec.score in SCORES]
-    return [score for score in scores if score.vector_column in columns]
+    return [score for score in scores if columns.intersection(_columns_of(score))]
+
+
+def _columns_of(score: Score) -> frozenset[str]:
+    return frozenset(filter(None, (score.vector_column, *score.text_columns)))
 
 
 def _compare_scores(manifest: ModelManifest, row: CsvRow) -> str:
     scores = _scores_for(manifest, frozenset(row))
-    known = {score.vector_column for score in scores}
+    known = {column for score in scores for column in _columns_of(score)}
     not_compared = sorted(name for name in row if name.startswith("expected_") and name not in known)
     if not_compared:
         return f"cannot be run: columns that are not compared: {', '.join(not_compared)}"
@@ -130,16 +135,29 @@ def _compare_scores(manifest: ModelManifest, row: CsvRow) -> str:
 
 def _compare_score(score: Score, row: CsvRow) -> str:
     """Compute a score from a row's cells; an empty expected value means that the score must refuse."""
-    expected = number_of(row[score.vector_column or ""])
+    expected = {column: row[column] for column in _columns_of(score) if column in row}
+    refuses = not any(expected.values())
     names = [name for name in (*score.parameters, *score.optional) if name in row]
     inputs: dict[str, float | str] = {name: row[name] if name in score.texts else number_of(row[name]) for name in names}
     try:
-        value = score.compute(inputs).value
+        result = score.compute(inputs)
     except ValueError as refusal:
-        return "" if expected != expected else f"{score.name}: {refusal}"  # noqa: PLR0124 - NaN: an empty cell
-    if expected != expected:  # noqa: PLR0124 - NaN: an empty cell
+        return "" if refuses else f"{score.name}: {refusal}"
+    if refuses:
         return f"{score.name} must refuse"
-    return "" if abs(value - expected) <= tolerance_of(row, expected) else f"{score.name} differs by {abs(value - expected):.3g}"
+    wrong = (_differs(score, result, row, column, cell) for column, cell in expected.items())
+    return "; ".join(filter(None, wrong))
+
+
+def _differs(score: Score, result: ScoreResult, row: CsvRow, column: str, cell: str) -> str:
+    if column in score.text_columns:
+        given = result.texts.get(score.text_columns[column], "")
+        return "" if given == cell else f"{column}: {given or 'nothing'} instead of {cell or 'nothing'}"
+    expected = number_of(cell)
+    if result.value is None or math.isnan(expected):
+        return f"{column} cannot be compared"
+    off = abs(result.value - expected)
+    return "" if off <= tolerance_of(row, expected) else f"{score.name} differs by {off:.3g}"
 
 
 # --- who may be scored ------------------------------------------------------------------------------------------------------------
@@ -156,7 +174,7 @@ class _ApplicabilityCheck:
     def check(self, row: CsvRow) -> str:
         """Return what differs, "" for nothing."""
         report = report_for_stated(self._manifest, _stated(row["input_json"]), self._terminology)
-        found = stated_result(self._manifest, report)
+        found = as_variant(self._manifest, report, row.get("model_id", ""))
         pairs = (
             ("status", found.status, row["expected_status"]),
             ("reason codes", found.codes, _listed(row["expected_reason_codes"])),

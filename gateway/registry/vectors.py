@@ -1,8 +1,9 @@
 """Test vectors: rows of inputs with the answer that an independent implementation gave, run through a model before it is served.
 
-Columns: an input's tensor name (with its unit), or its concept with the unit in `<concept>_unit`; `model_variant`; the outputs'
-`vector_column`; `tolerance_abs` or `tolerance_rel` in each row. An empty input is absent; an empty expected output must be withheld. A row
-that cannot be run fails; so does every row of a file with an expected column that nobody compares.
+Columns: an input's tensor name (with its unit), or its concept with the unit in `<concept>_unit`; the manifest's `variant_column`; the
+outputs' `vector_column`, and `published_column`, where an empty cell says nothing; `tolerance_abs` or `tolerance_rel` in each row. An empty
+input is absent; an empty expected output must be withheld. A row that cannot be run fails; so does every row of a file with an expected
+column that nobody compares.
 """
 
 import csv
@@ -13,7 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.features.manifest import InputSpec, ModelManifest, SexAtAsOf
+from gateway.features.manifest import InputSpec, ModelManifest, SexAtAsOf, SiteSetting
 from gateway.registry.refusal import VectorsRefused
 from gateway.registry.release import VECTORS, Release
 from gateway.terminology import Converted, Terminology
@@ -167,7 +168,7 @@ def input_of(spec: InputSpec, row: CsvRow, terminology: Terminology) -> float:
     if spec.tensor not in row:
         return _with_unit_column(spec, row, terminology)
     text = row[spec.tensor]
-    if text and isinstance(spec.feature, SexAtAsOf):
+    if text and isinstance(spec.feature, SexAtAsOf | SiteSetting) and spec.feature.encoding:
         if text not in spec.feature.encoding:
             raise UnusableRow(f"{spec.tensor} is not one of the model's words")
         return spec.feature.encoding[text]
@@ -196,31 +197,33 @@ class _RowCheck:
         self._manifest = manifest
         self._run = run
         self._terminology = terminology
-        self._variants = {variant.name: variant.index for variant in manifest.variants}
-        self._columns = {output.vector_column: output.index for output in manifest.outputs}
+        self._variants = {variant.column_value or variant.name: variant.index for variant in manifest.variants}
+        self._columns = {output.vector_column: output.index for output in manifest.outputs if output.vector_column}
+        self._published = {output.published_column: output.index for output in manifest.outputs if output.published_column}
 
     def check(self, row: CsvRow) -> str:
         """Return what is wrong with a row, "" for nothing."""
         expected = [name for name in row if name.startswith(("expected_", "fallback_expected_"))]
-        not_compared = [name for name in expected if name not in self._columns and name != _ROUNDED]
+        known = {*self._columns, *self._published, _ROUNDED}
+        not_compared = [name for name in expected if name not in known]
         missing = [name for name in self._columns if name not in row]
         if not_compared or missing:
             return f"cannot be run: columns that are not compared or not there: {', '.join([*not_compared, *missing])}"
         tensors = {spec.tensor: input_of(spec, row, self._terminology) for spec in self._manifest.inputs}
         result = self._run(tensors, self._variant_of(row))
-        wrong = [self._compare(row, column, result) for column in self._columns]
+        wrong = [self._compare(row, column, place, result) for column, place in self._columns.items()]
+        wrong += [self._compare(row, column, place, result) for column, place in self._published.items() if row.get(column)]
         return "; ".join(filter(None, [*wrong, self._compare_rounded(row, result)]))
 
     def _variant_of(self, row: CsvRow) -> int | None:
         if not self._variants:
             return None
-        name = row.get("model_variant", "")
+        name = row.get(self._manifest.variant_column, "")
         if name not in self._variants:
-            raise UnusableRow("model_variant names none of the model's variants")
+            raise UnusableRow(f"{self._manifest.variant_column} names none of the model's variants")
         return self._variants[name]
 
-    def _compare(self, row: CsvRow, column: str, result: RowResult) -> str:
-        place = self._columns[column]
+    def _compare(self, row: CsvRow, column: str, place: int, result: RowResult) -> str:
         value, applies = result.values[place], result.applicable[place]
         expected = number_of(row[column])
         if math.isnan(expected):

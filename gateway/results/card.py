@@ -10,6 +10,7 @@
 | not applicable because of disease, pregnancy, range | info that says why | not-applicable |
 | not applicable only by age or care setting; deceased; record replaced | none: it would soon be ignored | not-applicable |
 | asked about another time | none (rules 5) | retrospective |
+| no number from a model with `card_without_number = false` (most patients are not for it), everything seen | none | as above |
 """
 
 import datetime as dt
@@ -34,6 +35,7 @@ from gateway.results.words import RUNGS, reasons_words, setting_words, value_wor
 SUMMARY_CHARS_MAX = 139
 EXTENSION_KEY = "example.clinical-inference-gateway.assessment"
 _NEVER_A_CARD = frozenset({ReasonCode.DECEASED, ReasonCode.RECORD_REPLACED})
+_UNSEEN = frozenset({ReasonCode.NOT_FETCHED, ReasonCode.NOT_ALLOWED, ReasonCode.RUNTIME_FAILURE})
 _QUIET = frozenset({ReasonCode.AGE_OUT_OF_RANGE, ReasonCode.CARE_SETTING})
 # Everything GitHub-flavoured Markdown or HTML could read as markup; a line break in a record's text must not open a new block.
 # The backslash comes first, and the ampersand before the angle brackets: what replaces the others holds them.
@@ -126,6 +128,8 @@ def _decide(answer: AssessmentAnswer, found: ModelAnswer, policy: CardPolicy) ->
         if policy.threshold == "always" or alert.value >= (threshold or 0.0):
             return "shown", _card(answer, found, policy, _risk_summary(found, alert), _indicator(alert, threshold))
         return "below-threshold", None
+    if _keeps_quiet(found):
+        return _reason_without_number(found), None
     if found.fallbacks:
         return "fallback", _card(answer, found, policy, _fallback_summary(found, found.fallbacks[0]), "info")
     if found.report.verdict is Verdict.NOT_APPLICABLE:
@@ -133,6 +137,17 @@ def _decide(answer: AssessmentAnswer, found: ModelAnswer, policy: CardPolicy) ->
             return "not-applicable", None
         return "not-applicable", _card(answer, found, policy, f"{found.manifest.title}: {verdict_words(found)}", "info")
     return "no-estimate", _card(answer, found, policy, _no_estimate_summary(found), "info")
+
+
+def _keeps_quiet(found: ModelAnswer) -> bool:
+    """Tell whether the model is one that most patients are not for: only what could not be seen or run is told without a number."""
+    return not found.manifest.card_without_number and _UNSEEN.isdisjoint(reason.code for reason in found.report.reasons)
+
+
+def _reason_without_number(found: ModelAnswer) -> str:
+    if found.fallbacks:
+        return "fallback"
+    return "not-applicable" if found.report.verdict is Verdict.NOT_APPLICABLE else "no-estimate"
 
 
 def _is_quiet(found: ModelAnswer) -> bool:
@@ -154,6 +169,8 @@ def _indicator(alert: Prediction, threshold: float | None) -> str:
 
 def _fallback_summary(found: ModelAnswer, fallback: FallbackAnswer) -> str:
     number = f" {percent(fallback.value):.1f} %" if fallback.value is not None and fallback.unit == "1" else ""
+    if fallback.value is None and fallback.qualitative:
+        number = f": {fallback.qualitative}"
     why = reasons_words((reason for reason in found.report.reasons if reason.withholds), found)
     instead_of = f"{found.manifest.title} only in part" if found.predictions else f"no {found.manifest.title}"
     return f"{fallback.title}{number}; {instead_of}: {why}"

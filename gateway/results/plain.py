@@ -58,6 +58,8 @@ def describe_fallback(fallback: FallbackAnswer) -> Iterable[str]:
     if fallback.value is not None:
         shown = f"{percent(fallback.value):.1f} %" if fallback.unit == "1" else f"{fallback.value:g} {fallback.unit}"
         yield f"fallback {fallback.title}: {fallback.outcome_text}: {shown}"
+    elif fallback.qualitative:
+        yield f"fallback {fallback.title}: {fallback.outcome_text}: {fallback.qualitative}"
     yield from fallback.notes
 
 

@@ -19,23 +19,30 @@ class ScoreRefused(ValueError):
 
 
 class ScoreResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A number in `unit` (a probability is 0..1, unit "1"), its category in words, what must be said with it, and cautions."""
+    """A number in `unit` (a probability is 0..1, unit "1"), its category in words, what must be said with it, and cautions.
 
-    value: float
+    A score that is a category has no number; `texts` holds its parts as vector files write them.
+    """
+
+    value: float | None = None
     unit: str = "1"
     qualitative: str | None = None
     notes: tuple[str, ...] = ()
     cautions: tuple[Reason, ...] = ()
+    texts: Mapping[str, str] = {}
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.value):
+        if self.value is None and not self.qualitative:
+            raise ValueError("a score is a number or a category")
+        if self.value is not None and not math.isfinite(self.value):
             raise ValueError("a score's value is a finite number")
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
     """A published score under its own name.
 
-    `parameters` are required, `optional` may be left out; other names are refused. `vector_column` is the result's column in vector files.
+    `parameters` are required, `optional` may be left out; other names are refused. `vector_column` is the result's column in vector files,
+    `text_columns` those of its parts in words: column -> name in `ScoreResult.texts`.
     """
 
     name: str
@@ -50,6 +57,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     optional: tuple[str, ...] = ()
     texts: frozenset[str] = frozenset()  # parameters that a vector file states in words or as a code
     vector_column: str | None = None
+    text_columns: Mapping[str, str] = {}
 
     def compute(self, inputs: ScoreInputs) -> ScoreResult:
         """Return the score.

@@ -9,10 +9,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from models.builders import ckdepi2021, prevent
+from models.builders import ckdepi2021, kfre, prevent
 
 SUMS = "SHA256SUMS"
-BUILDS: dict[str, Callable[[Path], bytes]] = {"ckdepi2021/1.0.0": ckdepi2021.build, "prevent/1.0.0": prevent.build}
+BUILDS: dict[str, Callable[[Path], bytes]] = {
+    "ckdepi2021/1.0.0": ckdepi2021.build,
+    "kfre/1.0.0": kfre.build,
+    "prevent/1.0.0": prevent.build,
+}
 
 
 def write_release(folder: Path, graph: bytes) -> None:

@@ -14,7 +14,7 @@ import uvicorn
 
 from gateway.app import create_app
 from gateway.audit import LogReader
-from gateway.config import AuditSettings, FhirSettings, LoggingSettings, ServerSettings, Settings
+from gateway.config import AuditSettings, FhirSettings, LoggingSettings, ModelSettings, ServerSettings, Settings
 from gateway.sandbox import SandboxServer
 
 START_S_MAX = 30.0
@@ -106,6 +106,7 @@ def settings_in(folder: Path, base_url: str, **server: object) -> Settings:
         fhir=FhirSettings(base_url=base_url, batch="never", attempts_max=1),
         audit=AuditSettings(database=str(folder / "log" / "audit.db"), key_file=str(folder / "keys" / "kek.json"), wait_s_max=1.0),
         logging=LoggingSettings(level="error"),
+        models=ModelSettings(enabled=("prevent", "ckdepi2021")),  # the edges do not depend on how many there are
     )
 
 

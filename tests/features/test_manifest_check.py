@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from gateway.features.check import manifest_problems
-from gateway.features.manifest import Consistency, Newest, Range
+from gateway.features.manifest import Consistency, Newest, Range, Spread
 
 if TYPE_CHECKING:
     from conftest import Charts
@@ -56,3 +56,17 @@ def test_a_consistency_rule_about_nothing_is_named(charts: "Charts") -> None:
     """A pair needs two inputs."""
     manifest = msgspec.structs.replace(charts.manifests["prevent"], consistency=(Consistency(name="x", left="ldl", right="sbp"),))
     assert "consistency x: ldl is no input" in manifest_problems(manifest, charts.terminology)
+
+
+def test_what_is_said_about_several_inputs_names_inputs(charts: "Charts") -> None:
+    """A spread or a fallback beyond the range that names no input, and a reason code that does not exist."""
+    manifest = charts.manifests["kfre"]
+    egfr = msgspec.structs.replace(manifest.input("egfr"), model_range=Range(low=0, high=60, reason="TOO_GOOD"))
+    broken = msgspec.structs.replace(
+        manifest,
+        spread=(Spread(inputs=("albumin", "urea"), days_max=90),),
+        inputs=tuple(egfr if spec.name == "egfr" else spec for spec in manifest.inputs),
+        fallbacks=(msgspec.structs.replace(manifest.fallbacks[0], beyond_range=("gfr",)),),
+    )
+    problems = manifest_problems(broken, charts.terminology)
+    assert problems == ("spread: urea is no input", "fallback kdigo_risk: gfr is no input", "egfr: there is no reason code TOO_GOOD")

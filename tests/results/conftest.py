@@ -24,6 +24,7 @@ _SPEC.loader.exec_module(_CHARTS)
 charts, manifests, terminology = _CHARTS.charts, _CHARTS.manifests, _CHARTS.terminology
 AS_OF: dt.datetime = _CHARTS.AS_OF
 BASE_URL = "https://fhir.hospital.example/r4"
+ANSWERED = ("ckdepi2021", "prevent")  # the models whose numbers are stated here
 RISKS = (0.146839, 0.091951, 0.080561, 0.0567, 0.0449, 0.4, 0.3, 0.25, 0.2, 0.15)
 EGFR = 88.5
 MDRD = Code("http://loinc.org", "33914-3", "")
@@ -61,6 +62,7 @@ class Answers:
         self.releases = [
             Released(manifest, ReleaseIdentity(name=name, version=manifest.version, graph_sha256="ab" * 32, manifest_sha256="cd" * 32))
             for name, manifest in sorted(charts.manifests.items())  # ckdepi2021 before prevent, which reads it
+            if name in ANSWERED
         ]
 
     def about(

@@ -13,6 +13,15 @@ from gateway.scores.lab_reported_egfr import g_stage
 MAN = {"age_years": 55, "sex": "male", "bmi_kg_m2": 30.0, "sbp_mm_hg": 140, "bp_treatment_0_1": 0, "smoker_0_1": 0, "diabetes_0_1": 0}
 FRAMINGHAM = SCORES["framingham_bmi"]
 LAB_EGFR = SCORES["lab_reported_egfr"]
+LIVER = {"bilirubin_mg_dl": 2.0, "inr": 1.4, "creatinine_mg_dl": 1.3, "dialysis_2x_7d_0_1": 0}
+EXAMPLES = {
+    "framingham_bmi": MAN,
+    "lab_reported_egfr": {"lab_egfr": 62},
+    "kdigo_risk": {"egfr_ml_min_1_73m2": 38.0, "uacr_mg_g": 220.0},
+    "kdigo_g_stage_only": {"egfr_ml_min_1_73m2": 38.0},
+    "meld_na": {**LIVER, "sodium_mmol_l": 132},
+    "meld": LIVER,
+}
 
 
 def test_framingham_gives_the_published_example():
@@ -59,10 +68,10 @@ def test_framingham_is_not_stretched_beyond_whom_it_was_made_for(name, value):
         FRAMINGHAM.compute({**MAN, name: value})
 
 
-@pytest.mark.parametrize("score", list(SCORES.values()), ids=list(SCORES))
+@pytest.mark.parametrize("score", [SCORES[name] for name in EXAMPLES], ids=list(EXAMPLES))
 def test_a_score_takes_exactly_its_parameters(score):
     """One missing and one it does not know are both refused."""
-    inputs = dict(MAN) if score is FRAMINGHAM else {"lab_egfr": 62}
+    inputs = dict(EXAMPLES[score.name])
     score.compute(inputs)
     for name in list(inputs):
         with pytest.raises(ScoreRefused, match=name):
