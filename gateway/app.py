@@ -41,12 +41,12 @@ from gateway.fhir.client import FhirClient
 from gateway.fhir.group import Group
 from gateway.fhir.limits import BatchMode, FhirLimits, SourcePolicy
 from gateway.inference import InferenceFailed, InProcessEngine
-from gateway.registry import Release, admit_releases
+from gateway.registry import Release, admit_releases, load_code_sets
 from gateway.results.answer import AssessmentAnswer, ReleaseIdentity, Rung
 from gateway.results.card import CardPolicy, render_cards
 from gateway.results.conformance import capability_statement, operation_definition
 from gateway.telemetry import configure_logging, declare_models, get_logger, render_metrics
-from gateway.terminology import Terminology, load_terminology
+from gateway.terminology import Terminology
 
 # Why a gateway does not start. Their texts are ours and hold no patient data.
 START_FAILURES = (ModelRefused, AuditLogError, KeyFailure)
@@ -176,7 +176,7 @@ def make_source(settings: Settings, clock: Clock) -> FhirClient | None:
 async def open_gateway(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Running]:
     """Open everything an assessment needs, and close it again in reverse order."""
     clock = clock or make_clock(settings)
-    terminology = load_terminology()
+    terminology = load_code_sets(models_folder(settings))
     models, engine = load_models(settings, terminology)
     declare_models(tuple(models))
     audit = open_audit(settings, clock)

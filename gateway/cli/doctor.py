@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import typer
 
-from gateway.app import load_models, make_clock, make_source
+from gateway.app import load_models, make_clock, make_source, models_folder
 from gateway.audit import KeyFailure, verify_log
 from gateway.audit.open_kms import open_kms
 from gateway.cli.console import ConfigOption, Exit, JsonOption, emit, say, settings_of
@@ -16,7 +16,7 @@ from gateway.clock import Deadline
 from gateway.config import Settings, check_settings, problem_of_base_url
 from gateway.errors import GatewayError, ModelRefused
 from gateway.fhir.capability import Capability
-from gateway.terminology import load_terminology
+from gateway.registry import load_code_sets
 
 DISK_FREE_BYTES_MIN = 1_000_000_000  # a day of audit records at ten assessments a second, three times over
 KMS_ADVICE = "see the settings of the section kms; `gateway keys init` makes the signing key once"
@@ -91,7 +91,7 @@ def _log(settings: Settings) -> Finding:
 
 def _models(settings: Settings) -> Finding:
     try:
-        models, _ = load_models(settings, load_terminology())
+        models, _ = load_models(settings, load_code_sets(models_folder(settings)))
     except ModelRefused as refusal:
         advice = "restore the release (one that differs from its hashes never runs), or correct models.folder and models.enabled"
         return Finding(check="models", good=False, seen=str(refusal), advice=advice)

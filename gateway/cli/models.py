@@ -9,9 +9,9 @@ from gateway.app import load_models, models_folder
 from gateway.cli.console import ConfigOption, Exit, JsonOption, emit, fail, say, settings_of
 from gateway.errors import ModelRefused
 from gateway.inference import InProcessEngine
-from gateway.registry import CheckReport, Release, admit_releases, check_file, check_shipped
+from gateway.registry import CheckReport, Release, admit_releases, check_file, check_shipped, load_code_sets
 from gateway.registry.vectors import RunRow
-from gateway.terminology import Terminology, load_terminology
+from gateway.terminology import Terminology
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -25,7 +25,7 @@ def list_models(as_json: JsonOption = False, config: ConfigOption = None) -> Non
     """List the releases that are served: the enabled ones, and those they read."""
     settings = settings_of(config)
     try:
-        served, _ = load_models(settings, load_terminology())
+        served, _ = load_models(settings, load_code_sets(models_folder(settings)))
     except ModelRefused as refusal:
         fail(f"refused: {refusal}")
     rows = [
@@ -72,9 +72,9 @@ def check(
 def load_all(config: Path | None) -> tuple[dict[str, Release], InProcessEngine, Terminology]:
     """Load every release, or end with status 2."""
     settings = settings_of(config)
-    terminology = load_terminology()
     engine = InProcessEngine()
     try:
+        terminology = load_code_sets(models_folder(settings))
         releases = admit_releases(models_folder(settings), engine, terminology)
     except ModelRefused as refusal:
         fail(f"refused: {refusal}")

@@ -1,5 +1,6 @@
 """Model releases: the folder held against its hashes, the graph looked into, the vectors run, before anything is served.
 
+    terminology = load_code_sets(Path("models"))                     packaged tables and the code sets that releases bring
     releases = admit_releases(Path("models"), engine, terminology)   folder -> served models, refused with place and reason otherwise
     report = check_file(release, csv_bytes, run, terminology)        any vector file -> rows that failed and why
 
@@ -8,6 +9,7 @@ Nothing here runs a graph: the engine is handed in.
 
 from gateway.registry.admission import admit, admit_releases
 from gateway.registry.check import CheckReport, Kind, check_file, check_shipped, check_units
+from gateway.registry.code_sets import load_code_sets
 from gateway.registry.refusal import FileRefused, GraphRefused, ManifestRefused, ReleaseRefused, VectorsRefused
 from gateway.registry.release import Release, load_release, load_releases
 from gateway.registry.vectors import VectorReport, check_vectors, require_vectors
@@ -28,6 +30,7 @@ __all__ = [
     "check_shipped",
     "check_units",
     "check_vectors",
+    "load_code_sets",
     "load_release",
     "load_releases",
     "require_vectors",

@@ -1,5 +1,6 @@
 """A release: a folder of files, read once, held against its hashes, decoded and looked into, but not yet run.
 
+    terminology = load_code_sets(Path("models"))                 # with the code sets that releases bring
     releases = load_releases(Path("models"), terminology)        # models read by others come first
     engine.load(release, partial(require_vectors, release, terminology))
 
@@ -15,6 +16,7 @@ import msgspec
 from gateway.features.check import manifest_problems
 from gateway.features.manifest import ModelManifest, ReleaseIdentity, decode_manifest
 from gateway.features.plan import models_read
+from gateway.registry.code_sets import require_code_sets
 from gateway.registry.folder import GRAPH, read_release_files
 from gateway.registry.onnx_graph import PLACE, GraphSummary, TensorType, read_graph
 from gateway.registry.refusal import FileRefused, GraphRefused, ManifestRefused, ReleaseRefused
@@ -94,6 +96,7 @@ def _load(folder: Path, terminology: Terminology) -> Release:
     for name in (MANIFEST, GRAPH, VECTORS):
         if name not in files:
             raise FileRefused(name, "is missing")
+    require_code_sets(files, terminology)
     manifest = _decode(files[MANIFEST])
     if (manifest.name, manifest.version) != (folder.parent.name, folder.name):
         raise ManifestRefused(MANIFEST, "name and version are not those of the folders")

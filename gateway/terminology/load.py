@@ -7,6 +7,7 @@ from typing import TypeVar
 from gateway.fhir.group import Group
 from gateway.terminology.code import Code
 from gateway.terminology.concept import SETTINGS, AgeLimit, Concept, Setting, parse_age_limit
+from gateway.terminology.extra import with_extra_rows, with_extra_stems
 from gateway.terminology.medication import MedicationTable, build_names
 from gateway.terminology.problem import IcdBlocks, ProblemTable, build_icd_blocks, build_stem_table
 from gateway.terminology.table import ConceptRow, decode_concept_rows, load_rows, pairs
@@ -32,15 +33,15 @@ DRUG_NAMING_SYSTEMS = frozenset(
 CODED_UNIT = "(code)"
 
 
-def load_terminology(extra_tables: Iterable[bytes] = ()) -> Terminology:
-    """Load the packaged tables, plus further rows in the columns of `concepts.csv` (a later model brings its own code sets).
+def load_terminology(extra_tables: Iterable[bytes] = (), extra_stems: Iterable[bytes] = ()) -> Terminology:
+    """Load the packaged tables, plus what releases bring: rows in the columns of `concepts.csv`, and of `stems.csv`.
 
     Raises:
-        ValueError: a table is malformed, or one concept has two preferred units, ranges or time limits.
+        TableRefused: one of the further tables is malformed, or contradicts what is known before it.
+        ValueError: a packaged table is malformed, or one concept has two preferred units or ranges.
     """
-    rows = decode_concept_rows(_packaged("concepts.csv"))
-    for table in extra_tables:
-        rows += decode_concept_rows(table)
+    rows = with_extra_rows(decode_concept_rows(_packaged("concepts.csv")), extra_tables)
+    stems = with_extra_stems(load_rows("stems.csv"), extra_stems)
     systems = {row["alias"]: row["canonical"] for row in load_rows("code_systems.csv")}
     concepts = _build_concepts(rows)
     observed = _with_aliases(_index(row for row in rows if _is_observed(row)), systems)
@@ -51,7 +52,7 @@ def load_terminology(extra_tables: Iterable[bytes] = ()) -> Terminology:
         measured=_without_containers(observed, concepts),
         valued=_with_aliases(_index(row for row in rows if not _is_observed(row) and "Observation" in row.element), systems),
         units=_build_units(rows, concepts),
-        problems=_build_problems(rows),
+        problems=_build_problems(rows, stems),
         medications=_build_medications(rows),
         settings=_with_aliases(
             {(system, row["code"]): row["setting"] for row in load_rows("encounter_settings.csv") for system in (ACT_CODE, "")}, systems
@@ -148,12 +149,11 @@ def _build_units(rows: Iterable[ConceptRow], concepts: Mapping[str, Concept]) ->
     return build_unit_table(concepts.values(), conversions, aliases)
 
 
-def _build_problems(rows: Iterable[ConceptRow]) -> ProblemTable:
+def _build_problems(rows: Iterable[ConceptRow], stems: Iterable[tuple[str, str, str]]) -> ProblemTable:
     problems = [row for row in rows if _is_problem(row)]
     icd: dict[str, IcdBlocks] = {
         system: build_icd_blocks((row.concept, row.code) for row in problems if row.system == system) for system in ICD_SYSTEMS
     }
-    stems = [(row["group"], row["stem"], row["place"]) for row in load_rows("stems.csv")]
     possible = load_rows("possible_codes.csv")
     return ProblemTable(
         exact=_index(row for row in problems if row.system not in ICD_SYSTEMS),

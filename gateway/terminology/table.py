@@ -29,7 +29,7 @@ class ConceptRow(msgspec.Struct, frozen=True, kw_only=True):
 
 def load_rows(name: str) -> list[dict[str, str]]:
     """Load one packaged table as dictionaries by column name."""
-    return _decode(resources.files(_DATA).joinpath(name).read_bytes())
+    return decode_rows(resources.files(_DATA).joinpath(name).read_bytes())
 
 
 def decode_concept_rows(table: bytes) -> list[ConceptRow]:
@@ -41,13 +41,21 @@ def decode_concept_rows(table: bytes) -> list[ConceptRow]:
     if len(table) > TABLE_BYTES_MAX:
         raise ValueError("the concept table is too large")
     try:
-        return [_concept_row(row) for row in _decode(table)]
+        return [_concept_row(row) for row in decode_rows(table)]
     except KeyError as error:
         raise ValueError("the concept table lacks a column") from error
 
 
-def _decode(table: bytes) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(table.decode("utf-8"), newline="")))
+def decode_rows(table: bytes) -> list[dict[str, str]]:
+    """Decode a CSV table into dictionaries by column name.
+
+    Raises:
+        ValueError: the table is not UTF-8, or a row is longer or shorter than the header.
+    """
+    rows = list(csv.DictReader(io.StringIO(table.decode("utf-8"), newline=""), restkey="", restval=None))
+    if any("" in row or None in row.values() for row in rows):
+        raise ValueError("a row is longer or shorter than the header")
+    return rows
 
 
 def _concept_row(row: dict[str, str]) -> ConceptRow:

@@ -15,10 +15,9 @@ from gateway.fhir.client import FhirClient
 from gateway.fhir.limits import FhirLimits
 from gateway.inference import InProcessEngine
 from gateway.record import build_record, hide_later
-from gateway.registry import admit_releases
+from gateway.registry import admit_releases, load_code_sets
 from gateway.results.answer import ReleaseIdentity
 from gateway.sandbox import SandboxServer, fixtures_dir
-from gateway.terminology import load_terminology
 
 CLOCK = SystemClock()
 MODELS = Path(__file__).resolve().parents[2] / "models"
@@ -37,7 +36,7 @@ class LoadedModel:
 @pytest.fixture(scope="module")
 def assess():
     """Return a function that pulls and assesses one patient of the sandbox: (verdict, fallbacks, reasons) by model."""
-    terminology, engine = load_terminology(), InProcessEngine()
+    terminology, engine = load_code_sets(MODELS), InProcessEngine()
     releases = {release.manifest.name: release for release in admit_releases(MODELS, engine, terminology)}
     names = required_models({name: release.manifest for name, release in releases.items()}, ["prevent", "ckdepi2021"])
     loaded = tuple(LoadedModel(releases[name].manifest, identity_of(releases[name])) for name in names)

@@ -19,9 +19,8 @@ from gateway.fhir.client import FhirClient
 from gateway.fhir.group import OBSERVATION_GROUPS, GroupState
 from gateway.fhir.limits import BatchMode, FhirLimits, SourcePolicy
 from gateway.inference import InProcessEngine
-from gateway.registry import admit_releases
+from gateway.registry import admit_releases, load_code_sets
 from gateway.sandbox import SandboxServer
-from gateway.terminology import load_terminology
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.needs_server]
 
@@ -196,7 +195,7 @@ def verdict_of(answer):
 @pytest.mark.asyncio
 async def test_a_record_of_more_than_a_thousand_observations_is_pulled_completely(hapi, asked, figure):
     """For each search of the models' plan the server counts as many resources as arrive, also in pages of 50, and by batch."""
-    terminology = load_terminology()
+    terminology = load_code_sets(SHIPPED_MODELS)
     releases = admit_releases(SHIPPED_MODELS, InProcessEngine(), terminology)
     plan = compile_plan([release.manifest for release in releases], terminology)
     arrived = []

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from gateway.app import EngineRuntime, load_models
+from gateway.app import SHIPPED_MODELS, EngineRuntime, load_models
 from gateway.assessment.compute import compute_answers
 from gateway.config import Settings
 from gateway.quality.report import Verdict
 from gateway.record import build_record, hide_later, read_bundle
+from gateway.registry import load_code_sets
 from gateway.results.answer import AssessmentAnswer
 from gateway.results.bundle import render_bundle
 from gateway.results.card import CardPolicy, render_cards
 from gateway.results.plain import describe
-from gateway.terminology import load_terminology
 
 PATIENTS = 105
 # For patients without any dated resource the index suggests no time; any fixed one does.
@@ -41,7 +41,7 @@ def patients():
 @pytest.fixture(scope="module")
 def answer_of():
     """Return a function from (index entry, Bundle) to the answer at the suggested time, the record declared complete."""
-    terminology = load_terminology()
+    terminology = load_code_sets(SHIPPED_MODELS)
     models, engine = load_models(Settings(), terminology)
     runtime = EngineRuntime(engine)
 

@@ -8,7 +8,7 @@ import math
 import msgspec
 import pytest
 
-from gateway.app import load_models, open_gateway
+from gateway.app import SHIPPED_MODELS, load_models, open_gateway
 from gateway.assessment.assess import assess
 from gateway.assessment.compute import required_models
 from gateway.assessment.ports import RunFailed
@@ -23,10 +23,10 @@ from gateway.identity import Caller, Permission, RequestId, TenantId
 from gateway.quality.report import Verdict
 from gateway.record import read_bundle
 from gateway.record.reason import ReasonCode
+from gateway.registry import load_code_sets
 from gateway.results.answer import Rung
 from gateway.results.bundle import render_bundle
 from gateway.sandbox.fixture import fixtures_dir, load_fixtures
-from gateway.terminology import load_terminology
 
 EVERYTHING = frozenset(Permission)
 
@@ -243,7 +243,7 @@ def test_what_only_a_fallback_reads_is_run_too():
 
 
 def load_manifests() -> dict:
-    models, _ = load_models(Settings(), load_terminology())
+    models, _ = load_models(Settings(), load_code_sets(SHIPPED_MODELS))
     return {name: model.manifest for name, model in models.items()}
 
 

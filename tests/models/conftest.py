@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from gateway.inference import InProcessEngine
-from gateway.registry import Release, admit_releases
-from gateway.terminology import Terminology, load_terminology
+from gateway.registry import Release, admit_releases, load_code_sets
+from gateway.terminology import Terminology
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
 def models_terminology() -> Terminology:
-    """Return the packaged terminology."""
-    return load_terminology()
+    """Return the packaged terminology, with what the releases bring."""
+    return load_code_sets(ROOT / "models")
 
 
 @pytest.fixture(scope="session")

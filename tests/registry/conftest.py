@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from gateway.registry import Release, load_release
-from gateway.terminology import Terminology, load_terminology
+from gateway.registry import Release, load_code_sets, load_release
+from gateway.terminology import Terminology
 
 MODELS = Path(__file__).parents[2] / "models"
 
 
 @pytest.fixture(scope="session")
 def known() -> Terminology:
-    """Return the packaged terminology."""
-    return load_terminology()
+    """Return the packaged terminology, with what the shipped releases bring."""
+    return load_code_sets(MODELS)
 
 
 @pytest.fixture
