@@ -17,6 +17,7 @@ from gateway.features.manifest import (
     NewestPair,
     ProceduresCounted,
     Quotient,
+    ReferenceLimit,
     SexAtAsOf,
     SimpleFeature,
 )
@@ -141,7 +142,7 @@ def _feature_problems(feature: SimpleFeature, spec: InputSpec | None, terminolog
         names.append(feature.doubt_group)
     unknown = [name for name in names if name not in terminology.concepts]
     yield from (f"the terminology does not know {name}" for name in unknown)
-    if spec is not None and not unknown and isinstance(feature, Newest | NewestPair | MeanOfNewest):
+    if spec is not None and not unknown and isinstance(feature, Newest | NewestPair | MeanOfNewest | ReferenceLimit):
         unit = terminology.concept(feature.concept).unit
         if unit != spec.unit:
             yield f"its unit is {spec.unit}, the terminology holds {feature.concept} in {unit}"

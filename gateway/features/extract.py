@@ -23,6 +23,7 @@ from gateway.features.manifest import (
     NotRecorded,
     ProceduresCounted,
     Quotient,
+    ReferenceLimit,
     Setting,
     SexAtAsOf,
     SimpleFeature,
@@ -32,6 +33,7 @@ from gateway.features.measured import mean_of_newest, newest_of, newest_pair, qu
 from gateway.features.medications import current_medication
 from gateway.features.patient import age_of, sex_of
 from gateway.features.procedures import procedures_counted
+from gateway.features.reference import reference_limit
 from gateway.features.value import NO_AGE_LIMIT, InputValue
 from gateway.record.values import PatientRecord
 from gateway.terminology import AgeLimit, Terminology
@@ -67,7 +69,7 @@ def extract_inputs(
 def concepts_of(feature: Feature) -> tuple[str, ...]:
     """Return the names of the measured concepts a feature reads, the one it is about first."""
     match feature:
-        case Newest() | MeanOfNewest() | CodedCategory():
+        case Newest() | MeanOfNewest() | CodedCategory() | ReferenceLimit():
             return (feature.concept,)
         case NewestPair():
             return (feature.concept, feature.partner)
@@ -114,5 +116,6 @@ _OPERATORS: Mapping[type, Callable[[Target, Any, Chart], InputValue]] = {
     ModelOutput: model_output,
     NotRecorded: not_recorded,
     SiteSetting: site_setting,
+    ReferenceLimit: reference_limit,
     ProceduresCounted: procedures_counted,
 }

@@ -24,6 +24,7 @@ from gateway.features.operator import (
     NotRecorded,
     ProceduresCounted,
     Quotient,
+    ReferenceLimit,
     SexAtAsOf,
     SimpleFeature,
     SiteSetting,
@@ -45,6 +46,7 @@ __all__ = [  # declared in `operator`, and part of a manifest all the same
     "NotRecorded",
     "ProceduresCounted",
     "Quotient",
+    "ReferenceLimit",
     "SexAtAsOf",
     "SimpleFeature",
     "SiteSetting",
@@ -97,6 +99,7 @@ class InputSpec(Strict, frozen=True, kw_only=True):
     assumed: float | None = None
     model_range: Range | None = None
     caution_above: Mapping[str, float] = {}  # caution name -> bound: answered, with CAUTION:<name>
+    caution_below: Mapping[str, float] = {}  # the same for values under the bound
     age_days_max: Mapping[Setting, float] = {}
     age_days_soft: Mapping[Setting, float] = {}
 
@@ -104,12 +107,14 @@ class InputSpec(Strict, frozen=True, kw_only=True):
 class Exclusion(Strict, frozen=True, kw_only=True):
     """A finding that makes the model not applicable, with its reason code; when it cannot be judged, the model is indeterminate.
 
+    `when`: `absent` turns it round: the model is made only for those who have it (atrial fibrillation), and its absence is the reason.
     `sexes`: whom it can concern; for anyone else its absence needs no proof.
     """
 
     name: str
     reason: str
     feature: ConditionPresent
+    when: Literal["present", "absent"] = "present"
     sexes: tuple[Sex, ...] = ("female", "male")
     words: str = ""  # said instead of the bare code, so that nobody reads it as low risk
 

@@ -130,6 +130,13 @@ class ProceduresCounted(Strict, frozen=True, kw_only=True, tag_field="operator",
     doubt_group: str
 
 
+class ReferenceLimit(Strict, frozen=True, kw_only=True, tag_field="operator", tag="reference_limit"):
+    """The upper (or lower) limit of normal that stands with the newest usable value of `concept`, in its unit."""
+
+    concept: str
+    end: Literal["high", "low"] = "high"
+
+
 class FirstOf(Strict, frozen=True, kw_only=True, tag_field="operator", tag="first_of"):
     """The first option that gives a usable value, in order of preference; `cautions[i]` is added when option i answers ("" = none)."""
 
@@ -150,6 +157,7 @@ SimpleFeature = (
     | ModelOutput
     | NotRecorded
     | SiteSetting
+    | ReferenceLimit
     | ProceduresCounted
 )
 Feature = SimpleFeature | FirstOf

@@ -104,4 +104,5 @@ def _exclusion_reasons(exclusion: Exclusion, value: InputValue) -> tuple[Reason,
     """An exclusion that holds gives its own code; one that cannot be judged withholds as well, with the reason why not."""
     if not value.usable:
         return value.reasons
-    return (Reason(ReasonCode(exclusion.reason), "", exclusion.words or value.text),) if value.tensor_value else ()
+    holds = bool(value.tensor_value) is (exclusion.when == "present")
+    return (Reason(ReasonCode(exclusion.reason), "", exclusion.words or value.text),) if holds else ()

@@ -35,8 +35,8 @@ def grade_inputs(manifest: ModelManifest, inputs: Mapping[str, InputValue], as_o
             continue
         if spec.model_range is not None and not spec.model_range.holds(value.tensor_value):
             _grade_range(spec, spec.model_range, graded, by_output)
-        elif spec.caution_above:
-            graded[spec.name] = _caution_above(spec, value)
+        elif spec.caution_above or spec.caution_below:
+            graded[spec.name] = _with_cautions(spec, value)
     for fallback in manifest.fallbacks:
         for spec in fallback.features:
             graded[spec.name] = _grade_age(graded[spec.name], as_of)
@@ -87,10 +87,9 @@ def _grade_age(value: InputValue, as_of: dt.datetime) -> InputValue:
     return value
 
 
-def _caution_above(spec: InputSpec, value: InputValue) -> InputValue:
-    cautions = tuple(
-        Reason(ReasonCode.CAUTION, name, f"{spec.name} above {bound:g} {spec.unit}")
-        for name, bound in spec.caution_above.items()
-        if value.tensor_value > bound
-    )
-    return msgspec.structs.replace(value, reasons=(*value.reasons, *cautions)) if cautions else value
+def _with_cautions(spec: InputSpec, value: InputValue) -> InputValue:
+    number = value.tensor_value
+    crossed = [(name, "above", bound) for name, bound in spec.caution_above.items() if number > bound]
+    crossed += [(name, "below", bound) for name, bound in spec.caution_below.items() if number < bound]
+    cautions = (Reason(ReasonCode.CAUTION, name, f"{spec.name} {side} {bound:g} {spec.unit}") for name, side, bound in crossed)
+    return msgspec.structs.replace(value, reasons=(*value.reasons, *cautions)) if crossed else value

@@ -2,7 +2,8 @@
 
 Names are the manifest's tensor names, so they carry their unit. `<name>_age_days` is the age of one input, `labs_age_days` and
 `vitals_age_days` of all Observations of a group; `<tensor>_loinc` says which of several measured concepts a value is. The flags of
-exclusions that are left out mean "searched and not found"; everything else that is left out is a missing input.
+exclusions that are left out mean "searched and not found"; everything else that is left out is a missing input, the finding that makes
+someone eligible among them. A fallback's own input that the site may state counts as stated by the site: a vector file holds no settings.
 """
 
 import datetime as dt
@@ -71,9 +72,9 @@ def report_for_stated(manifest: ModelManifest, values: Mapping[str, object], ter
     source = SettingSource.REQUEST if stated_setting else SettingSource.MANIFEST_DEFAULT
     reader = _Reader(values, terminology, setting)
     inputs = {spec.name: reader.read(spec) for spec in manifest.inputs}
-    inputs |= {spec.name: reader.read(spec) for fallback in manifest.fallbacks for spec in fallback.features}
+    inputs |= {spec.name: reader.read_for_fallback(spec) for fallback in manifest.fallbacks for spec in fallback.features}
     flags: tuple[Exclusion | Finding, ...] = (*manifest.eligibility.exclusions, *manifest.findings)
-    inputs |= {flag.name: reader.flag(Target(flag.name, flag.feature.group, "1")) for flag in flags}
+    inputs |= {flag.name: reader.flag(flag) for flag in flags}
     span_days = reader.number("labs_span_days")
     if span_days is not None:
         inputs.update(state_span(manifest, inputs, span_days, AS_OF))
@@ -157,9 +158,20 @@ class _Reader:
             return withheld_for(target, InputState.MISSING, Reason(ReasonCode.CONFIG_MISSING, spec.name))
         return found(target, Shown(value, text=str(stated)))
 
-    def flag(self, target: Target) -> InputValue:
-        """Return a stated exclusion or finding; left out, it was searched and not found."""
-        number = self.number(f"{target.name}_0_1")
+    def read_for_fallback(self, spec: InputSpec) -> InputValue:
+        """Return an input of a fallback; one that the site may state, and the row does not, counts as stated."""
+        value = self.read(spec)
+        options = spec.feature.options if isinstance(spec.feature, FirstOf) else (spec.feature,)
+        if spec.tensor in self._values or not any(isinstance(option, SiteSetting) for option in options):
+            return value
+        return found(Target(spec.name, spec.concept, spec.unit), Shown(1.0, text="left to the site"))
+
+    def flag(self, flag: Exclusion | Finding) -> InputValue:
+        """Return a stated exclusion or finding; left out, it was searched and not found. What makes eligible must be stated."""
+        target = Target(flag.name, flag.feature.group, "1")
+        number = self.number(f"{flag.name}_0_1")
+        if number is None and isinstance(flag, Exclusion) and flag.when == "absent":
+            return not_usable(target, InputState.MISSING, "not stated")
         if not number:
             return concluded_absent(target)
         if number != 1.0:

@@ -18,6 +18,7 @@ class ReasonCode(enum.StrEnum):
     PRIOR_CVD = "PRIOR_CVD"
     KIDNEY_REPLACEMENT = "KIDNEY_REPLACEMENT"
     NOT_ELIGIBLE_EGFR = "NOT_ELIGIBLE_EGFR"
+    NOT_ELIGIBLE_CONDITION = "NOT_ELIGIBLE_CONDITION"  # made only for those who have a disease that this patient does not have
     VALUE_OUT_OF_MODEL_RANGE = "VALUE_OUT_OF_MODEL_RANGE"
     CARE_SETTING = "CARE_SETTING"
     DECEASED = "DECEASED"
@@ -46,6 +47,7 @@ NOT_APPLICABLE_CODES = frozenset(
         ReasonCode.PRIOR_CVD,
         ReasonCode.KIDNEY_REPLACEMENT,
         ReasonCode.NOT_ELIGIBLE_EGFR,
+        ReasonCode.NOT_ELIGIBLE_CONDITION,
         ReasonCode.VALUE_OUT_OF_MODEL_RANGE,
         ReasonCode.CARE_SETTING,
         ReasonCode.DECEASED,

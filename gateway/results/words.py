@@ -14,6 +14,7 @@ REASONS: Mapping[ReasonCode, str] = {
     ReasonCode.PRIOR_CVD: "known cardiovascular disease, already above primary-prevention risk",
     ReasonCode.KIDNEY_REPLACEMENT: "kidney replacement therapy",
     ReasonCode.NOT_ELIGIBLE_EGFR: "kidney function is outside the range the model was made for",
+    ReasonCode.NOT_ELIGIBLE_CONDITION: "the model is made only for patients with a disease that is not recorded here",
     ReasonCode.VALUE_OUT_OF_MODEL_RANGE: "a real value lies outside the range the model was made for",
     ReasonCode.CARE_SETTING: "the model is not made for this care setting",
     ReasonCode.DECEASED: "the patient is recorded as deceased",

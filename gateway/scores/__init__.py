@@ -5,12 +5,13 @@
 A score answers under its own name, outcome and citation; it never fills the slot of the model it stands in for.
 """
 
+from gateway.scores.apri import APRI
 from gateway.scores.framingham_bmi import FRAMINGHAM_BMI
 from gateway.scores.kdigo import KDIGO_G_STAGE_ONLY, KDIGO_RISK
 from gateway.scores.lab_reported_egfr import LAB_REPORTED_EGFR
 from gateway.scores.meld import MELD_NA, MELD_ORIGINAL
 from gateway.scores.score import Score, ScoreInputs, ScoreRefused, ScoreResult
 
-SCORES = {score.name: score for score in (FRAMINGHAM_BMI, LAB_REPORTED_EGFR, KDIGO_RISK, KDIGO_G_STAGE_ONLY, MELD_NA, MELD_ORIGINAL)}
+SCORES = {score.name: score for score in (FRAMINGHAM_BMI, LAB_REPORTED_EGFR, KDIGO_RISK, KDIGO_G_STAGE_ONLY, MELD_NA, MELD_ORIGINAL, APRI)}
 
 __all__ = ["SCORES", "Score", "ScoreInputs", "ScoreRefused", "ScoreResult"]

@@ -21,6 +21,7 @@ EXAMPLES = {
     "kdigo_g_stage_only": {"egfr_ml_min_1_73m2": 38.0},
     "meld_na": {**LIVER, "sodium_mmol_l": 132},
     "meld": LIVER,
+    "apri": {"ast_u_l": 80.0, "ast_uln_u_l": 40.0, "platelets_10e9_l": 100.0},
 }
 
 
