@@ -5,8 +5,9 @@ import contextlib
 import datetime as dt
 import gc
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import orjson
@@ -27,7 +28,7 @@ from gateway.api.refusals import RefusalLog
 from gateway.api.routes import as_starlette, audited_routes, open_routes
 from gateway.assessment.assess import Gateway
 from gateway.assessment.compute import required_models
-from gateway.assessment.ports import RunFailed, RunResult
+from gateway.assessment.ports import AuditTrail, RunFailed, RunResult
 from gateway.audit.kms import KeyFailure
 from gateway.audit.log import AuditLog, AuditLogError
 from gateway.audit.open_kms import make_keys, open_kms
@@ -78,12 +79,27 @@ class EngineRuntime:
         return RunResult(values=result.values, applicable=result.applicable, rung=Rung(result.device.value), runtime=result.runtime)
 
 
+class Trail(AuditTrail, Protocol):
+    """The audit log of a running gateway: its own, or that of the process that writes for several."""
+
+    def healthy(self) -> tuple[bool, str]:
+        """Tell whether records are accepted, and if not, why."""
+        ...
+
+    async def aclose(self) -> bool:
+        """Write what was asked for and let go; tell whether that was done in time."""
+        ...
+
+
+OpenTrail = Callable[[], Awaitable[Trail]]
+
+
 class Running(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is open while a gateway runs."""
 
     settings: Settings
     gateway: Gateway
-    audit: AuditLog
+    audit: Trail
     source: FhirClient | None
     checks: Mapping[str, Check]
 
@@ -173,13 +189,13 @@ def make_source(settings: Settings, clock: Clock) -> FhirClient | None:
 
 
 @contextlib.asynccontextmanager
-async def open_gateway(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Running]:
-    """Open everything an assessment needs, and close it again in reverse order."""
+async def open_gateway(settings: Settings, clock: Clock | None = None, open_trail: OpenTrail | None = None) -> AsyncIterator[Running]:
+    """Open everything an assessment needs, and close it again in reverse order. Without `open_trail` the log is this process's own."""
     clock = clock or make_clock(settings)
     terminology = load_code_sets(models_folder(settings))
     models, engine = load_models(settings, terminology)
     declare_models(tuple(models))
-    audit = open_audit(settings, clock)
+    audit: Trail = await open_trail() if open_trail else open_audit(settings, clock)
     source = make_source(settings, clock)
     try:
         gateway = Gateway(
@@ -246,13 +262,13 @@ def open_answers(running: Running, cds: CdsHooks, checks: Mapping[str, Check]) -
     }
 
 
-def create_app(settings: Settings, clock: Clock | None = None) -> GatewayApi:
+def create_app(settings: Settings, clock: Clock | None = None, open_trail: OpenTrail | None = None) -> GatewayApi:
     """Return the ASGI application; everything is opened when it starts and closed when it stops."""
     configure_logging(settings.logging.level, settings.logging.format)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: GatewayApi) -> AsyncIterator[None]:
-        async with _telling_why(), open_gateway(settings, clock) as running:
+        async with _telling_why(), open_gateway(settings, clock, open_trail) as running:
             refusals = RefusalLog(running.audit, settings.tenant.name, wait_s_max=settings.audit.wait_s_max)
             edge = Edge(
                 LoopbackDevelopment(settings.tenant.name),

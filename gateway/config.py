@@ -43,6 +43,9 @@ class ServerSettings(_Section, frozen=True, kw_only=True):
     public_url: Annotated[
         str, Meta(description="The gateway's own FHIR base URL as callers see it, ending in /fhir; empty: left out of /fhir/metadata.")
     ] = ""
+    processes: Annotated[
+        int, Meta(description="Processes that answer requests; more than one share the audit log of a further one. As many as cores.", ge=1)
+    ] = 1
     body_bytes_max: Annotated[int, Meta(description="Largest request body in bytes; a larger one is refused with 413.", gt=0)] = 10_000_000
     concurrency_max: Annotated[int, Meta(description="Requests in work at once; one more is refused with 503.", gt=0)] = 128
     deadline_rest_s: Annotated[float, Meta(description="Seconds one REST request may take, FHIR pull and audit included.", gt=0)] = 10.0

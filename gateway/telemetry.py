@@ -8,6 +8,7 @@ Everything above may count and log; nothing here knows what it means.
 
 import contextlib
 import logging
+import os
 import re
 import sys
 import threading
@@ -19,11 +20,13 @@ from typing import Literal, TextIO
 import orjson
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # unannotated upstream; drops one more series per child, which nobody reads
 REGISTRY = CollectorRegistry(auto_describe=True)
 ProcessCollector(registry=REGISTRY)
 OTHER = "other"
+SHARED_METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # the library's own: where the processes of one gateway keep what they count
 
 
 class UndeclaredError(ValueError):
@@ -138,8 +141,12 @@ def observe_request(operation: str, status: int, seconds: float) -> None:
 
 
 def render_metrics() -> bytes:
-    """Return all metrics in Prometheus' text form."""
-    return generate_latest(REGISTRY)
+    """Return all metrics in Prometheus' text form; of several processes the sums, whichever is asked."""
+    if SHARED_METRICS_VARIABLE not in os.environ:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # unannotated upstream
+    return generate_latest(registry)
 
 
 # What a log line may carry. A word is one token of a narrow alphabet: names, codes, states, versions, addresses of our own.

@@ -1,15 +1,19 @@
 """`gateway serve`."""
 
+import asyncio
 import contextlib
 import socket
 
 import uvicorn
 
-from gateway.app import create_app
+from gateway.app import START_FAILURES, OpenTrail, create_app
 from gateway.cli.console import ConfigOption, fail, say
+from gateway.cli.supervisor import supervise
 from gateway.config import Settings, SettingsError, load_settings, require_safe
+from gateway.telemetry import configure_logging
 
 BACKLOG = 2048
+NOT_STARTED = "the gateway did not start; the log says why, `gateway doctor` what to do"
 
 
 def serve(config: ConfigOption = None) -> None:
@@ -25,16 +29,16 @@ def serve(config: ConfigOption = None) -> None:
         fail(f"cannot listen on {settings.server.host}:{settings.server.port}: {error.strerror}")
     host, port = listener.getsockname()[:2]
     say(f"listening on http://{host}:{port}")
-    run_server(settings, listener)
+    if settings.server.processes > 1:
+        run_processes(settings, listener)
+    else:
+        run_server(settings, listener)
 
 
-def server_config(settings: Settings) -> uvicorn.Config:
-    """Return how uvicorn serves the application: no access log (its lines hold patient ids), no server header, quick parsers.
-
-    One process: two on one SQLite log wait for each other's lock, and at eight requests at once refused answers.
-    """
+def server_config(settings: Settings, open_trail: OpenTrail | None = None) -> uvicorn.Config:
+    """Return how uvicorn serves the application: no access log (its lines hold patient ids), no server header, quick parsers."""
     return uvicorn.Config(
-        create_app(settings),
+        create_app(settings, open_trail=open_trail),
         loop="uvloop",
         http="httptools",
         lifespan="on",
@@ -47,10 +51,21 @@ def server_config(settings: Settings) -> uvicorn.Config:
     )
 
 
-def run_server(settings: Settings, listener: socket.socket) -> None:
+def run_server(settings: Settings, listener: socket.socket, open_trail: OpenTrail | None = None) -> None:
     """Serve on an open socket; a start that fails ends with status 2 and the reason."""
-    server = uvicorn.Server(server_config(settings))
+    server = uvicorn.Server(server_config(settings, open_trail))
     with contextlib.suppress(SystemExit):  # how the server ends when the application did not start
         server.run(sockets=[listener])
     if not server.started:
-        fail("the gateway did not start; the log says why, `gateway doctor` what to do")
+        fail(NOT_STARTED)
+
+
+def run_processes(settings: Settings, listener: socket.socket) -> None:
+    """Serve with several processes that share one audit log; a start that fails ends with status 2 and the reason."""
+    configure_logging(settings.logging.level, settings.logging.format)
+    try:
+        good = asyncio.run(supervise(settings, listener))
+    except START_FAILURES as failure:
+        fail(f"the gateway did not start: {failure}")
+    if not good:
+        fail(NOT_STARTED)

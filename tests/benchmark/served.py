@@ -19,9 +19,16 @@ REST_PATH = "/fhir/$assess-risk"
 READY_S_MAX = 60.0
 
 # Everything as in production, except: a card is shown for every patient, so that every answer is a whole one; and, for want of configured
-# identities, the development profile with its named caller.
+# identities, the development profile with its named caller. As many server processes as this machine has cores, as the documentation
+# advises. One model and what it reads, as the reference program runs one.
 CONFIGURATION = """\
 profile = "development"
+
+[server]
+processes = {processes}
+
+[models]
+enabled = ["prevent"]
 
 [cds]
 threshold = "always"
@@ -39,7 +46,7 @@ def write_configuration(folder: Path) -> Path:
     """Write the configuration of a gateway whose log lies in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "gateway.toml"
-    path.write_text(CONFIGURATION.format(folder=folder))
+    path.write_text(CONFIGURATION.format(folder=folder, processes=os.cpu_count() or 1))
     return path
 
 

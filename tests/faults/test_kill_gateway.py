@@ -67,13 +67,18 @@ def seed() -> int:
 
 
 @pytest.mark.timeout(3600)
+@pytest.mark.parametrize("processes", [1, 3])
 def test_the_gateway_loses_no_answer_when_it_is_killed(
-    tmp_path: Path, fhir_server: str, seed: int, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, fhir_server: str, seed: int, capsys: pytest.CaptureFixture[str], processes: int
 ) -> None:
-    """Every assessment that a client holds has its RESULT record after the kill, the log verifies, and open ends are marked."""
-    report = asyncio.run(run_campaign(gateway_target(tmp_path, fhir_server), kill_count(), seed))
+    """Every assessment that a client holds has its RESULT record after the kill, the log verifies, and open ends are marked.
+
+    With several server processes the one that owns the log is killed; the others end with it.
+    """
+    target = gateway_target(tmp_path, fhir_server, "--processes", str(processes))
+    report = asyncio.run(run_campaign(target, kill_count(), seed))
     with capsys.disabled():
-        sys.stdout.write(f"\ngateway: {report.summary()}\n")
+        sys.stdout.write(f"\ngateway, processes {processes}: {report.summary()}\n")
     assert report.lost == []
     assert report.broken == []
     assert report.kills == kill_count()
