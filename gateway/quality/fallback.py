@@ -13,11 +13,14 @@ ANY_REASON = "any"
 
 def open_fallbacks(manifest: ModelManifest, inputs: Mapping[str, InputValue], reasons: Iterable[Reason]) -> tuple[str, ...]:
     """Return the scores that may answer, in the manifest's order: opened by a bad input, not shut by another, nothing of their own bad."""
+    if not manifest.fallbacks:
+        return ()
     codes = {reason.code.value for reason in reasons}
+    failed = _another_failed(inputs)
     return tuple(
         fallback.score
         for fallback in manifest.fallbacks
-        if _is_opened(fallback, inputs) and codes.isdisjoint(fallback.not_when) and _can_compute(manifest, fallback, inputs)
+        if (failed or _is_opened(fallback, inputs)) and codes.isdisjoint(fallback.not_when) and _can_compute(manifest, fallback, inputs)
     )
 
 
@@ -26,13 +29,13 @@ def fallbacks_after_failure(manifest: ModelManifest, inputs: Mapping[str, InputV
     return tuple(fallback.score for fallback in manifest.fallbacks if _can_compute(manifest, fallback, inputs))
 
 
-def _is_opened(fallback: FallbackSpec, inputs: Mapping[str, InputValue]) -> bool:
-    """Labs or vitals that are stale as a group open nothing; a value withheld by another model for the patient's sake neither.
+def _another_failed(inputs: Mapping[str, InputValue]) -> bool:
+    """An input that another model could not compute opens every fallback whatever its list says: that is what fallbacks are for."""
+    return any(reason.code is ReasonCode.RUNTIME_FAILURE for value in inputs.values() if not value.usable for reason in value.reasons)
 
-    An input that another model could not compute opens it whatever the list says: that is what fallbacks are for.
-    """
-    if any(reason.code is ReasonCode.RUNTIME_FAILURE for value in inputs.values() if not value.usable for reason in value.reasons):
-        return True
+
+def _is_opened(fallback: FallbackSpec, inputs: Mapping[str, InputValue]) -> bool:
+    """Labs or vitals that are stale as a group open nothing; a value withheld by another model for the patient's sake neither."""
     for name, codes in fallback.opens_on.items():
         value = inputs[name]
         if value.usable or value.aged_as or value.state is InputState.WITHHELD:
