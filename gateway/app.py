@@ -32,7 +32,7 @@ from gateway.assessment.ports import AuditTrail, RunFailed, RunResult
 from gateway.audit.kms import KeyFailure
 from gateway.audit.log import AuditLog, AuditLogError
 from gateway.audit.open_kms import make_keys, open_kms
-from gateway.clock import Clock, SystemClock
+from gateway.clock import Clock, Deadline, SystemClock
 from gateway.config import Settings
 from gateway.errors import ModelRefused
 from gateway.features.derived import site_number
@@ -65,12 +65,12 @@ class LoadedModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EngineRuntime:
-    """The in-process engine behind the use case's port."""
+    """The in-process engine behind the use case's port: it answers at once, so the deadline is not looked at."""
 
     def __init__(self, engine: InProcessEngine) -> None:
         self._engine = engine
 
-    def run(self, model: str, tensors: Mapping[str, float], variant_index: int | None) -> RunResult:
+    def run(self, model: str, tensors: Mapping[str, float], variant_index: int | None, deadline: Deadline) -> RunResult:  # noqa: ARG002 - the port's signature
         """Run one row; a failure of the engine becomes the port's."""
         try:
             result = self._engine.run(model, tensors, variant_index)

@@ -80,8 +80,15 @@ async def assess(request: AssessmentRequest, gateway: Gateway, render: Render) -
         fetched = await fetch_record(request, gateway, tuple(release.manifest for release in releases))
         record = hide_later(build_record(fetched, gateway.reading), as_of)
         check_one_patient(request, record)
-        answers = compute_answers(
-            record, releases, gateway.runtime, gateway.terminology, as_of=as_of, setting=request.setting, site=gateway.site
+        answers = await compute_answers(
+            record,
+            releases,
+            gateway.runtime,
+            gateway.terminology,
+            as_of=as_of,
+            deadline=request.deadline,
+            setting=request.setting,
+            site=gateway.site,
         )
         answer = AssessmentAnswer(
             assessment_id=gateway.new_id(),

@@ -6,6 +6,7 @@ from collections.abc import Set as AbstractSet
 
 from gateway.assessment.ladder import climb_down
 from gateway.assessment.ports import ModelRuntime, ReleasedModel
+from gateway.clock import Deadline
 from gateway.features.context import ExtractionContext
 from gateway.features.extract import extract_inputs
 from gateway.features.manifest import ModelManifest, Setting
@@ -40,13 +41,14 @@ def required_models(manifests: Mapping[str, ModelManifest], wanted: Iterable[str
     return tuple(ordered)
 
 
-def compute_answers(  # noqa: PLR0913 - when, in which setting and for which site is told by name
+async def compute_answers(  # noqa: PLR0913 - when, in which setting and for which site is told by name
     record: PatientRecord,
     releases: Sequence[ReleasedModel],
     runtime: ModelRuntime,
     terminology: Terminology,
     *,
     as_of: dt.datetime,
+    deadline: Deadline,
     setting: Setting | None = None,
     site: Mapping[str, float | str] = NO_SITE,
 ) -> tuple[ModelAnswer, ...]:
@@ -60,7 +62,7 @@ def compute_answers(  # noqa: PLR0913 - when, in which setting and for which sit
         context = ExtractionContext(as_of=as_of, setting=known_setting, site=site)
         inputs = extract_inputs(manifest, record, terminology, context, outputs)
         report = judge(manifest, inputs, record.patient, as_of, known_setting, source)
-        answer = climb_down(release, report, runtime)
+        answer = await climb_down(release, report, runtime, deadline)
         outputs.update(_as_inputs(answer, read))
         answers.append(answer)
     return tuple(answers)

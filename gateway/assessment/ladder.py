@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from gateway.assessment.ports import ModelRuntime, ReleasedModel, RunFailed, RunResult
+from gateway.clock import Deadline
 from gateway.features.manifest import FallbackSpec, ModelManifest, OutputSpec
 from gateway.features.value import InputValue
 from gateway.quality.fallback import fallbacks_after_failure, input_for
@@ -19,12 +20,13 @@ from gateway.scores import SCORES, Score, ScoreRefused
 DISAGREES = "the graph and the quality report disagree on which outputs apply"
 
 
-def climb_down(release: ReleasedModel, report: QualityReport, runtime: ModelRuntime) -> ModelAnswer:
-    """Answer for one model from the highest rung that gives a believable number."""
+async def climb_down(release: ReleasedModel, report: QualityReport, runtime: ModelRuntime, deadline: Deadline) -> ModelAnswer:
+    """Answer for one model from the highest rung that gives a believable number before the deadline."""
     if not report.available:
         return _without_graph(release, report, rung_reason="")
     try:
-        result = runtime.run(release.manifest.name, _tensors(release.manifest, report.inputs), report.variant_index)
+        found = runtime.run(release.manifest.name, _tensors(release.manifest, report.inputs), report.variant_index, deadline)
+        result = found if isinstance(found, RunResult) else await found
     except RunFailed as failure:
         return _without_graph(release, _after_failure(release.manifest, report), rung_reason=failure.reason)
     predictions = tuple(_predictions(release.manifest, report, result))

@@ -1,6 +1,6 @@
 """What the use case needs from the world. Adapters meet these only in the composition root; fakes pass the same contract suites."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -45,13 +45,19 @@ class ReleasedModel(Protocol):
 
 
 class ModelRuntime(Protocol):
-    """Runs a released graph."""
+    """Runs a released graph: in this process, in a worker's, or on another machine.
 
-    def run(self, model: str, tensors: Mapping[str, float], variant_index: int | None) -> RunResult:
-        """Run one row.
+    A graph in this process answers at once with a `RunResult`: nothing is awaited, so that a run of 20 us costs no switch of tasks. Every
+    other one gives an awaitable of it. Whoever calls awaits what is not a `RunResult`.
+    """
+
+    def run(
+        self, model: str, tensors: Mapping[str, float], variant_index: int | None, deadline: Deadline
+    ) -> RunResult | Awaitable[RunResult]:
+        """Run one row. `tensors`: by name of the manifest's tensors, NaN where absent. After `deadline` nobody waits for the answer.
 
         Raises:
-            RunFailed: no rung gave a believable result.
+            RunFailed: no rung gave a believable result within the deadline; from the call or from the awaitable. Nothing else is raised.
         """
         ...
 

@@ -47,7 +47,9 @@ def assess():
             fetched = await client.fetch(patient_id, plan, Deadline(CLOCK, 10), "test-1")
         now = CLOCK.now()
         record = hide_later(build_record(fetched, terminology), now)
-        answers = compute_answers(record, loaded, EngineRuntime(engine), terminology, as_of=now, setting=None)
+        answers = await compute_answers(
+            record, loaded, EngineRuntime(engine), terminology, as_of=now, deadline=Deadline(CLOCK, 10), setting=None
+        )
         return {answer.manifest.name: told(answer) for answer in answers}
 
     with SandboxServer(clock=CLOCK) as sandbox:

@@ -1,5 +1,6 @@
 """Third-party patients go through the whole pure pipeline, from the published Bundle to the rendered answer."""
 
+import asyncio
 import datetime as dt
 import gzip
 import json
@@ -11,6 +12,7 @@ import pytest
 
 from gateway.app import SHIPPED_MODELS, EngineRuntime, load_models
 from gateway.assessment.compute import compute_answers
+from gateway.clock import Deadline, SystemClock
 from gateway.config import Settings
 from gateway.quality.report import Verdict
 from gateway.record import build_record, hide_later, read_bundle
@@ -48,7 +50,9 @@ def answer_of():
     def answer(entry, raw):
         as_of = suggested_as_of(entry)
         record = hide_later(build_record(read_bundle(raw, patient_id=entry["id"], declared_complete=True), terminology), as_of)
-        answers = compute_answers(record, tuple(models.values()), runtime, terminology, as_of=as_of)
+        answers = asyncio.run(
+            compute_answers(record, tuple(models.values()), runtime, terminology, as_of=as_of, deadline=Deadline(SystemClock(), 10))
+        )
         return AssessmentAnswer(
             assessment_id="00000000-0000-4000-8000-000000000000",
             patient_id=entry["id"],

@@ -71,10 +71,10 @@ class Failing:
         self._runtime = runtime
         self._model = model
 
-    def run(self, model, tensors, variant_index):
+    def run(self, model, tensors, variant_index, deadline):
         if model == self._model:
             raise RunFailed("no rung answered")
-        return self._runtime.run(model, tensors, variant_index)
+        return self._runtime.run(model, tensors, variant_index, deadline)
 
 
 class Disagreeing:
@@ -83,8 +83,8 @@ class Disagreeing:
     def __init__(self, runtime) -> None:
         self._runtime = runtime
 
-    def run(self, model, tensors, variant_index):
-        result = self._runtime.run(model, tensors, variant_index)
+    def run(self, model, tensors, variant_index, deadline):
+        result = self._runtime.run(model, tensors, variant_index, deadline)
         if model != "prevent":
             return result
         return msgspec.structs.replace(result, applicable=(False,) * len(result.applicable), values=(math.nan,) * len(result.values))
