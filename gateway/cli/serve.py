@@ -1,10 +1,10 @@
 """`gateway serve`."""
 
-import asyncio
 import contextlib
 import socket
 
 import uvicorn
+import uvloop
 
 from gateway.app import START_FAILURES, OpenTrail, create_app
 from gateway.cli.console import ConfigOption, fail, say
@@ -64,7 +64,7 @@ def run_processes(settings: Settings, listener: socket.socket) -> None:
     """Serve with several processes that share one audit log; a start that fails ends with status 2 and the reason."""
     configure_logging(settings.logging.level, settings.logging.format)
     try:
-        good = asyncio.run(supervise(settings, listener))
+        good = uvloop.run(supervise(settings, listener))
     except START_FAILURES as failure:
         fail(f"the gateway did not start: {failure}")
     if not good:

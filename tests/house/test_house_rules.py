@@ -14,7 +14,7 @@ PARAMETERS_MAX = 6
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "core", "base", "misc", "tools"}
 LOG_METHODS = {"debug", "info", "warning", "error", "critical", "exception"}
 # Loaded by name, not by import: uvicorn's loop and parser.
-NAMED_ONLY = {"uvloop", "httptools"}
+NAMED_ONLY = {"httptools"}
 TOP_LEVEL = {
     *("CHANGELOG.md", "Dockerfile", "LICENSE", "Makefile", "README.md", "deploy", "docs"),
     *("fixtures", "gateway", "models", "pyproject.toml", "requirements.lock", "tests"),
