@@ -10,7 +10,7 @@ import pytest
 
 from gateway.app import SHIPPED_MODELS, load_models, open_gateway
 from gateway.assessment.assess import assess
-from gateway.assessment.compute import required_models
+from gateway.assessment.compute import compute_answers, required_models
 from gateway.assessment.ports import RunFailed
 from gateway.assessment.request import AssessmentRequest
 from gateway.audit.record import Receipt
@@ -21,7 +21,7 @@ from gateway.features.plan import models_read
 from gateway.fhir.group import Group, GroupState
 from gateway.identity import Caller, Permission, RequestId, TenantId
 from gateway.quality.report import Verdict
-from gateway.record import read_bundle
+from gateway.record import build_record, read_bundle
 from gateway.record.reason import ReasonCode
 from gateway.registry import load_code_sets
 from gateway.results.answer import Rung
@@ -282,3 +282,21 @@ def test_a_patient_nobody_brought_fails_the_request(tmp_path, prefetched, status
     error = run(tmp_path, order=order, prefetched=prefetched, source=Source(order, None, LATE))
     assert error.http_status == status
     assert order == [("ACCESS",), "fetch", ("REFUSED",)]
+
+
+def test_graphs_in_this_process_cost_no_switch_of_tasks(tmp_path):
+    """Every shipped model is answered within the first step of the coroutine: nothing hands control back to the event loop."""
+    settings = Settings(audit=AuditSettings(database=str(tmp_path / "audit.db"), key_file=str(tmp_path / "kek.json")))
+
+    async def work():
+        async with open_gateway(settings) as running:
+            gateway, now = running.gateway, SystemClock().now()
+            record = build_record(record_of("demo-complete"), gateway.reading)
+            releases = tuple(gateway.releases.values())
+            deadline = Deadline(gateway.clock, 5.0)
+            answering = compute_answers(record, releases, gateway.runtime, gateway.terminology, as_of=now, deadline=deadline)
+            with pytest.raises(StopIteration) as finished:
+                answering.send(None)
+            return [answer.rung for answer in finished.value.value]
+
+    assert Rung.CPU in asyncio.run(work())
