@@ -26,6 +26,7 @@ from gateway.api.not_found import add_error_answers
 from gateway.api.openapi import describe_routes
 from gateway.api.refusals import RefusalLog
 from gateway.api.routes import as_starlette, audited_routes, open_routes
+from gateway.api.v2 import OpenInference
 from gateway.assessment.assess import Gateway
 from gateway.assessment.compute import required_models
 from gateway.assessment.ports import AuditTrail, RunFailed, RunResult
@@ -247,7 +248,7 @@ def make_cds(running: Running) -> CdsHooks:
     return CdsHooks(running.gateway, {service.id: service}, render, deadline_s=running.settings.server.deadline_cds_s)
 
 
-def open_answers(running: Running, cds: CdsHooks, checks: Mapping[str, Check]) -> dict[str, Callable[[], Answer]]:
+def open_answers(running: Running, cds: CdsHooks, v2: OpenInference, checks: Mapping[str, Check]) -> dict[str, Callable[..., Answer]]:
     """Return what the routes without patient data answer."""
     today = running.gateway.clock.now().date().isoformat()
     capability = orjson.dumps(capability_statement(today, __version__, running.settings.server.public_url))
@@ -259,6 +260,13 @@ def open_answers(running: Running, cds: CdsHooks, checks: Mapping[str, Check]) -
         "/health/live": live,
         "/health/ready": readiness(checks),
         "/metrics": metrics(render_metrics),
+        "/v2": v2.server,
+        "/v2/health/live": v2.live,
+        "/v2/health/ready": readiness(checks),
+        "/v2/models/{model}": v2.model,
+        "/v2/models/{model}/versions/{version}": v2.model,
+        "/v2/models/{model}/ready": v2.model_ready,
+        "/v2/models/{model}/versions/{version}/ready": v2.model_ready,
     }
 
 
@@ -317,13 +325,17 @@ def add_routes(app: GatewayApi, running: Running, edge: Edge) -> None:
     server = running.settings.server
     cds = make_cds(running)
     operation = AssessRisk(running.gateway, deadline_s=server.deadline_rest_s)
-    audited = audited_routes(operation, cds)
-    unaudited = open_routes(open_answers(running, cds, running.checks))
+    v2 = OpenInference(running.gateway, deadline_s=server.deadline_rest_s, rows_max=server.infer_rows_max)
+    audited = audited_routes(operation, cds, v2)
+    unaudited = open_routes(open_answers(running, cds, v2, running.checks))
     routes = as_starlette(audited, unaudited, edge)
     app.router.routes.extend(routes)
     app.direct["POST", "/fhir/$assess-risk"] = (_endpoint(routes, "/fhir/$assess-risk"), {})
     hook = _endpoint(routes, "/cds-services/{service_id}")
     app.direct["POST", f"/cds-services/{CDS_SERVICE_ID}"] = (hook, {"service_id": CDS_SERVICE_ID})
+    bare = _endpoint(routes, "/v2/models/{model}/infer")
+    for model in running.gateway.releases:
+        app.direct["POST", f"/v2/models/{model}/infer"] = (bare, {"model": model})
     if server.openapi:
         describe_routes(app, audited, unaudited)
 

@@ -52,6 +52,7 @@ class ServerSettings(_Section, frozen=True, kw_only=True):
     deadline_cds_s: Annotated[float, Meta(description="Seconds one CDS Hooks request may take; the specification suggests 0.5.", gt=0)] = (
         0.5
     )
+    infer_rows_max: Annotated[int, Meta(description="Rows in one infer request under /v2; more are refused with 413.", gt=0)] = 64
     shutdown_grace_s: Annotated[float, Meta(description="Seconds that requests in work get to finish when the gateway stops.", ge=0)] = 20.0
     openapi: Annotated[bool, Meta(description="Serve the OpenAPI page at /docs. Refused outside the development profile.")] = False
 

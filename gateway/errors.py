@@ -10,6 +10,7 @@
     ├── TooLarge          413
     ├── UnsupportedMedia  415        the body is not declared as JSON
     ├── Upstream          502 / 504  the FHIR server did not give what was asked
+    ├── NotApplicable     422        a bare inference was asked for a number that does not apply
     └── Unavailable       503        the audit record is not durable, or nothing can answer
 
 An error carries two texts: `public`, safe for any caller (no PHI, no echo of input), and `detail`, for our own log (no PHI either,
@@ -52,6 +53,9 @@ class ErrorCode(enum.StrEnum):
     NOT_ACCEPTABLE = "not-acceptable"
     BODY_TOO_LARGE = "body-too-large"
     BODY_TOO_DEEP = "body-too-deep"
+    INVALID_TENSOR = "invalid-tensor"
+    OUTPUT_NOT_APPLICABLE = "output-not-applicable"
+    MODEL_UNAVAILABLE = "model-unavailable"
     AUDIT_UNAVAILABLE = "audit-unavailable"
     OVERLOADED = "overloaded"
     SHUTTING_DOWN = "shutting-down"
@@ -77,7 +81,9 @@ CODES: Mapping[ErrorCode, Meaning] = {
     ErrorCode.UNKNOWN_PARAMETER: Meaning(
         (400,), "A parameter has a name that the operation does not declare.", "See the OperationDefinition."
     ),
-    ErrorCode.UNKNOWN_MODEL: Meaning((400,), "No model of this name is released here.", "Ask `gateway models list`, or leave `model` out."),
+    ErrorCode.UNKNOWN_MODEL: Meaning(
+        (400, 404), "No model of this name is released here.", "Ask `gateway models list`, or leave `model` out."
+    ),
     ErrorCode.INVALID_AS_OF: Meaning(
         (400,), "`asOf` is not a date, or a dateTime with a time zone.", "Write `2026-03-01` or `2026-03-01T08:00:00Z`."
     ),
@@ -125,6 +131,13 @@ CODES: Mapping[ErrorCode, Meaning] = {
         (413,), "The body is larger than this server accepts.", "Send less, or let the gateway pull the record."
     ),
     ErrorCode.BODY_TOO_DEEP: Meaning((413,), "The body is nested deeper than this server accepts.", "Send a flatter document."),
+    ErrorCode.INVALID_TENSOR: Meaning(
+        (400,), "The inputs are not those that the model's metadata names, or hold no finite number.", "See `GET /v2/models/{model}`."
+    ),
+    ErrorCode.OUTPUT_NOT_APPLICABLE: Meaning(
+        (422,), "An output that was asked for by name does not apply to every row.", "Leave `outputs` out and read `applicable`."
+    ),
+    ErrorCode.MODEL_UNAVAILABLE: Meaning((503,), "The model gave no believable result in time.", "Try again after `Retry-After`."),
     ErrorCode.AUDIT_UNAVAILABLE: Meaning(
         (503,), "The audit record could not be made durable in time, so there is no answer.", "Try again after `Retry-After`."
     ),
@@ -209,6 +222,13 @@ class UnsupportedMedia(GatewayError):
     issue_type = "not-supported"
 
 
+class NotApplicable(GatewayError):
+    """A number was asked for that does not apply to what was sent."""
+
+    http_status = 422
+    issue_type = "business-rule"
+
+
 class Upstream(GatewayError):
     """The FHIR server did not give the Patient: 502."""
 
@@ -246,6 +266,7 @@ def render_documentation() -> str:
         "# Error codes",
         "",
         "An error is an OperationOutcome; `issue.details.coding.code` holds one of these codes. A code never changes its meaning.",
+        'Under `/v2` an error is `{"error": text, "code": code}`.',
         "Neither the text nor the `expression` repeats what was sent. `X-Request-Id` finds the request in the gateway's log.",
         "",
         "This page is generated (`python -m gateway.errors > docs/errors.md`); a test fails when it is stale.",

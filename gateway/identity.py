@@ -26,6 +26,7 @@ class Permission(enum.StrEnum):
     ASSESS = "assess"
     ASSESS_RETROSPECTIVE = "assess.retrospective"
     CDS = "cds"
+    INFER = "infer"
     AUDIT_READ = "audit.read"
     MODEL_READ = "model.read"
 

@@ -109,8 +109,8 @@ class ClosedHistogram:
 
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
-OPERATIONS = ("assess-risk", "cds-hook", "cli")
-STATUSES = ("200", "400", "401", "403", "404", "405", "406", "409", "412", "413", "415", "500", "502", "503", "504")
+OPERATIONS = ("assess-risk", "cds-hook", "infer", "cli")
+STATUSES = ("200", "400", "401", "403", "404", "405", "406", "409", "412", "413", "415", "422", "500", "502", "503", "504")
 VERDICTS = ("scored", "scored-degraded", "fallback", "indeterminate", "not-applicable")
 RUNGS = ("gpu", "cpu", "fallback-score", "none")
 GROUP_STATES = ("complete", "incomplete", "not-fetched", "not-allowed", "not-searched")

@@ -21,6 +21,12 @@ from gateway.telemetry import get_logger, observe_request, request_context
 _log = get_logger("gateway.api")
 
 Handler = Callable[[Exchange, Caller], Awaitable[Answer]]
+ErrorForm = Callable[[GatewayError], tuple[bytes, str]]  # body and media type of an error
+
+
+def fhir_error(error: GatewayError) -> tuple[bytes, str]:
+    """Return an error as OperationOutcome, and its media type."""
+    return orjson.dumps(operation_outcome(error)), FHIR_JSON
 
 
 class RefusalTrail(Protocol):
@@ -49,8 +55,9 @@ class Edge:
 class Audited:
     """An ASGI endpoint: `permission` is demanded, `handler` answers, whatever goes wrong is told and recorded."""
 
-    def __init__(self, edge: Edge, operation: str, permission: Permission, handler: Handler) -> None:
+    def __init__(self, edge: Edge, operation: str, permission: Permission, handler: Handler, error_form: ErrorForm = fhir_error) -> None:
         self._edge = edge
+        self._error_form = error_form
         self.operation = operation
         self.permission = permission
         self._handler = handler
@@ -108,4 +115,5 @@ class Audited:
         except Unavailable as unavailable:  # the refusal itself could not be recorded: that is the graver news
             error = unavailable
         headers = {"retry-after": str(error.retry_after_s)} if error.retry_after_s is not None else {}
-        return Answer(status=error.http_status, body=orjson.dumps(operation_outcome(error)), media_type=FHIR_JSON, headers=headers)
+        body, media_type = self._error_form(error)
+        return Answer(status=error.http_status, body=body, media_type=media_type, headers=headers)

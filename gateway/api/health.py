@@ -15,13 +15,13 @@ Check = Callable[[], tuple[bool, str]]
 class Open:
     """An endpoint without patient data, caller or audit; the test that walks all routes lists each one by name."""
 
-    def __init__(self, answer: Callable[[], Answer]) -> None:
+    def __init__(self, answer: Callable[..., Answer]) -> None:
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer at once."""
         exchange = Exchange(scope, receive, body_bytes_max=0)
-        answer = self._answer()
+        answer = self._answer(**exchange.path_parameters)
         try:
             if answer.media_type != TEXT:
                 exchange.check_acceptable()

@@ -39,7 +39,7 @@ def build_document(audited: Iterable[AuditedRoute], unaudited: Iterable[OpenRout
 
 
 def _operation(route: AuditedRoute) -> dict[str, object]:
-    media_type = "application/json" if route.operation == "cds-hook" else "application/fhir+json"
+    media_type = "application/json" if route.operation in {"cds-hook", "infer"} else "application/fhir+json"
     names = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
     return {
         "summary": route.summary,
