@@ -9,7 +9,8 @@ import msgspec
 
 from gateway.assessment.ports import ModelRuntime, ReleasedModel, RunFailed, RunResult
 from gateway.clock import Deadline
-from gateway.features.manifest import FallbackSpec, ModelManifest, OutputSpec
+from gateway.features.band import band_of
+from gateway.features.manifest import FallbackSpec, ModelManifest
 from gateway.features.value import InputValue
 from gateway.quality.fallback import fallbacks_after_failure, input_for
 from gateway.quality.report import QualityReport, Verdict
@@ -29,8 +30,8 @@ async def climb_down(release: ReleasedModel, report: QualityReport, runtime: Mod
         result = found if isinstance(found, RunResult) else await found
     except RunFailed as failure:
         return _without_graph(release, _after_failure(release.manifest, report), rung_reason=failure.reason)
-    predictions = tuple(_predictions(release.manifest, report, result))
-    if len(predictions) != len(report.available):
+    values = _values(release.manifest, report, result)
+    if len(values) != len(report.available):
         return _without_graph(release, _after_failure(release.manifest, report), rung_reason=DISAGREES)
     return ModelAnswer(
         manifest=release.manifest,
@@ -38,7 +39,7 @@ async def climb_down(release: ReleasedModel, report: QualityReport, runtime: Mod
         report=report,
         verdict=report.verdict,
         rung=result.rung,
-        predictions=predictions,
+        predictions=tuple(_predictions(release.manifest, values)),
         fallbacks=_fallback_answers(release.manifest, report),
     )
 
@@ -48,15 +49,22 @@ def _tensors(manifest: ModelManifest, inputs: Mapping[str, InputValue]) -> dict[
     return {spec.tensor: inputs[spec.name].tensor_value for spec in manifest.inputs}
 
 
-def _predictions(manifest: ModelManifest, report: QualityReport, result: RunResult) -> Iterable[Prediction]:
+def _values(manifest: ModelManifest, report: QualityReport, result: RunResult) -> dict[str, float]:
+    """Return the numbers that may be used, by output: available by the judgement and applicable by the graph."""
+    return {
+        output.name: result.values[output.index]
+        for output in manifest.outputs
+        if output.name in report.available and result.applicable[output.index]
+    }
+
+
+def _predictions(manifest: ModelManifest, values: Mapping[str, float]) -> Iterable[Prediction]:
+    """Yield what may be shown; details (sub-scores, raw sums) stand as terms of the output they explain."""
     for output in manifest.outputs:
-        if output.name in report.available and result.applicable[output.index]:
-            value = result.values[output.index]
-            yield Prediction(output=output.name, value=value, band=_band(output, value))
-
-
-def _band(output: OutputSpec, value: float) -> str | None:
-    return next((band.name for band in output.bands if band.low <= value < band.high), None)
+        if output.name in values and not output.detail:
+            band = band_of(output, values)
+            terms = {part.name: values[part.name] for part in manifest.outputs if part.term_of == output.name and part.name in values}
+            yield Prediction(output=output.name, value=values[output.name], band=band.name if band else None, terms=terms)
 
 
 def _after_failure(manifest: ModelManifest, report: QualityReport) -> QualityReport:
@@ -110,6 +118,8 @@ def _fallback_answer(spec: FallbackSpec, inputs: Mapping[str, InputValue]) -> Fa
         value=result.value,
         qualitative=result.qualitative,
         unit=result.unit,
+        scale=score.scale,
+        decimals=score.decimals,
         inputs=used,
         cautions=result.cautions,
         notes=result.notes,

@@ -77,10 +77,26 @@ def _reference_problems(manifest: ModelManifest) -> Iterator[str]:
         yield from (f"input {spec.name}: {name} is no output" for name in only_for if name not in outputs)
     for pair in manifest.consistency:
         yield from (f"consistency {pair.name}: {name} is no input" for name in (pair.left, pair.right) if name not in inputs)
+    yield from _output_problems(manifest, outputs)
     for exclusion in manifest.eligibility.exclusions:
         if exclusion.reason not in _CODES:
             yield f"exclusion {exclusion.name}: {exclusion.reason} is no reason code"
     yield from _fallback_problems(manifest, inputs)
+
+
+def _output_problems(manifest: ModelManifest, outputs: set[str]) -> Iterator[str]:
+    """A detail is never shown as an answer; what it explains, and what a band depends on, are outputs."""
+    shown = {output.name for output in manifest.outputs if not output.detail}
+    if manifest.alert_output is not None and manifest.alert_output not in shown:
+        yield f"alert_output {manifest.alert_output} is no output that is shown"
+    for output in manifest.outputs:
+        if output.detail and (output.headline or output.label or output.bands):
+            yield f"output {output.name} is a detail and has a headline, a label or bands"
+        if output.term_of and (not output.detail or output.term_of not in shown):
+            yield f"output {output.name} is a term of {output.term_of}, which is not shown, or is itself no detail"
+        yield from (
+            f"output {output.name}: a band depends on {name}" for band in output.bands for name in band.only_when if name not in outputs
+        )
 
 
 def _fallback_problems(manifest: ModelManifest, inputs: set[str]) -> Iterator[str]:

@@ -88,6 +88,7 @@ class InputSpec(Strict, frozen=True, kw_only=True):
     it is about. `age_days_max`: hard limit per care setting, absent = the terminology's; `age_days_soft`: older than this is answered with
     CAUTION:old. `optional`: its absence changes the variant, never the verdict. `missing_value`: what the graph gets for an absent
     optional input (NaN when not given). `assumed`: taken, and said, where the input is missing and the data sheet allows it (ASSUMED).
+    `words`: word -> number, where vector files state the input in words.
     """
 
     name: str
@@ -102,6 +103,7 @@ class InputSpec(Strict, frozen=True, kw_only=True):
     caution_below: Mapping[str, float] = {}  # the same for values under the bound
     age_days_max: Mapping[Setting, float] = {}
     age_days_soft: Mapping[Setting, float] = {}
+    words: Mapping[str, float] = {}
 
 
 class Exclusion(Strict, frozen=True, kw_only=True):
@@ -156,23 +158,34 @@ class Finding(Strict, frozen=True, kw_only=True):
 
 
 class Band(Strict, frozen=True, kw_only=True):
-    """A named band of one output: `low <= value < high`, on the output's own scale (a probability is 0..1)."""
+    """A named band of one output: `low <= value < high`, on the output's own scale (a probability is 0..1).
+
+    `only_when`: values that other outputs must have; of several bands that hold, the first one declared counts. `observed_rate`: what the
+    source observed in this band (0..1), for scores that are no probability; it is named as observed, never given as a prediction.
+    """
 
     name: str
     low: float
     high: float
-    code: str  # of the risk-probability code system where one fits
+    code: str = ""  # of the risk-probability code system, "" where none fits
     source: str
+    only_when: Mapping[str, float] = {}
+    observed_rate: float | None = None
+    observed_of: str = ""  # what was observed, in words: "potentially avoidable readmission within 30 days"
 
 
 class OutputSpec(Strict, frozen=True, kw_only=True):
     """One number the graph gives.
 
-    `index`: column of the graph's result tensor. `label`: the name used by applicability vectors; a label counts as available when all
-    outputs that carry it are. `vector_column`: in vector files, "" for a number that follows from another column;
-    `published_column`: a column with what a paper printed. `needs`: names of inputs. `age_years`: a horizon the model does not have at
-    this age is left out and degrades nothing, unless `age_reason` gives the code with which it is withheld. `graph_decides`: why the graph
-    may withhold this number of valid inputs (a formula that ends at some score). `headline`: shown first to people.
+    `index`: column of the graph's result tensor. `label`: the name used by applicability vectors ("" = none); a label counts as available
+    when all outputs that carry it are, and `band_label` with the output whose band it is. `vector_column`: in vector files, "" for a number
+    that follows from another column; `published_column`: a column with what a paper printed; `band_column` holds the band's name, "" where
+    none holds, `rate_column` the band's observed rate. `needs`: names of inputs. `age_years`: a horizon the model does not have at this age
+    is left out and degrades nothing, unless `age_reason` gives the code with which it is withheld. `graph_decides`: why the graph may
+    withhold this number of valid inputs (a formula that ends at some score). `headline`: shown first to people.
+
+    `scale`: a `score` is a number that is no probability (points, an index), shown with `decimals`. `detail`: a part of the computation
+    (a sub-score, a raw sum) that is checked like any output and never becomes a prediction; with `term_of` it explains that output.
     """
 
     name: str
@@ -192,6 +205,13 @@ class OutputSpec(Strict, frozen=True, kw_only=True):
     valid_range: Range
     bands: tuple[Band, ...] = ()
     headline: bool = False
+    scale: Literal["probability", "score"] = "probability"
+    decimals: int = 0
+    detail: bool = False
+    term_of: str = ""
+    band_column: str = ""
+    band_label: str = ""
+    rate_column: str = ""
 
 
 class Variant(Strict, frozen=True, kw_only=True):

@@ -86,11 +86,13 @@ def stated_result(manifest: ModelManifest, report: QualityReport) -> StatedResul
     """Return status, codes, the labels of which every output the model has at this age is available, and fallbacks."""
     available, withheld = set(report.available), set(report.withheld)
     labels = {output.label for output in manifest.outputs if output.name in available}
+    labels |= {output.band_label for output in manifest.outputs if output.name in available}
     labels -= {output.label for output in manifest.outputs if output.name in withheld}
+    labels -= {output.band_label for output in manifest.outputs if output.name in withheld}
     return StatedResult(
         status=report.vector_status,
         codes=frozenset(str(reason) for reason in report.reasons),
-        labels=frozenset(labels),
+        labels=frozenset(labels - {""}),
         fallbacks=report.fallbacks,
     )
 
@@ -137,7 +139,7 @@ class _Reader:
             return sex_value(target, spec.feature, resolve_sex(patient, spec.name))
         if isinstance(spec.feature, SiteSetting):
             return self._setting_of_site(spec, target, spec.feature)
-        number = self.number(spec.tensor)
+        number = self._stated_number(spec)
         if number is None:
             return not_usable(target, InputState.MISSING, "not stated")
         age_days, aged_as = self._age(spec)
@@ -177,6 +179,11 @@ class _Reader:
         if number != 1.0:
             return withheld_for(target, InputState.IMPLAUSIBLE, Reason(ReasonCode.IMPLAUSIBLE_VALUE, target.name))
         return found(target, Shown(number))
+
+    def _stated_number(self, spec: InputSpec) -> float | None:
+        """Return an input's number, or that of the word it is stated by."""
+        value = self._values.get(spec.tensor)
+        return spec.words[value] if isinstance(value, str) and value in spec.words else self.number(spec.tensor)
 
     def number(self, name: str) -> float | None:
         """Return a stated number, None where none is stated.

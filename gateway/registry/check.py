@@ -18,20 +18,18 @@ import msgspec
 from gateway.features.manifest import ModelManifest
 from gateway.quality.report import QualityReport
 from gateway.quality.stated import as_variant, report_for_stated
+from gateway.registry.cells import CsvRow, UnusableRow, number_of, tolerance_of
 from gateway.registry.refusal import VectorsRefused
 from gateway.registry.release import VECTORS, Release
+from gateway.registry.score_columns import columns_of, compare_score, scores_of
 from gateway.registry.vectors import (
-    CsvRow,
     RunRow,
-    UnusableRow,
     VectorReport,
     check_main_rows,
-    number_of,
     read_rows,
     report_rows,
-    tolerance_of,
 )
-from gateway.scores import SCORES, Score, ScoreResult
+from gateway.scores import Score
 from gateway.terminology import Converted, Terminology
 
 SHIPPED = (VECTORS, "fallback_vectors.csv", "partial_vectors.csv", "applicability_vectors.csv")
@@ -96,7 +94,7 @@ def kind_of(manifest: ModelManifest, columns: frozenset[str]) -> Kind:
         return Kind.APPLICABILITY
     if {"expected_score_min", "expected_score_max"} <= columns:
         return Kind.PARTIAL
-    if any(output.vector_column in columns for output in manifest.outputs):
+    if any(output.vector_column in columns for output in manifest.outputs if output.vector_column):
         return Kind.MAIN
     if _scores_for(manifest, columns):
         return Kind.FALLBACK
@@ -116,48 +114,20 @@ def _no_range(_: CsvRow) -> str:
 
 
 def _scores_for(manifest: ModelManifest, columns: frozenset[str]) -> list[Score]:
-    scores = [SCORES[spec.score] for spec in manifest.fallbacks if spec.score in SCORES]
-    return [score for score in scores if columns.intersection(_columns_of(score))]
-
-
-def _columns_of(score: Score) -> frozenset[str]:
-    return frozenset(filter(None, (score.vector_column, *score.text_columns)))
+    return [score for score in scores_of(manifest) if columns.intersection(columns_of(score))]
 
 
 def _compare_scores(manifest: ModelManifest, row: CsvRow) -> str:
     scores = _scores_for(manifest, frozenset(row))
-    known = {column for score in scores for column in _columns_of(score)}
+    known = {column for score in scores for column in columns_of(score)}
     not_compared = sorted(name for name in row if name.startswith("expected_") and name not in known)
     if not_compared:
         return f"cannot be run: columns that are not compared: {', '.join(not_compared)}"
-    return "; ".join(filter(None, (_compare_score(score, row) for score in scores)))
+    return "; ".join(filter(None, (compare_score(score, row, _present(score, row)) for score in scores)))
 
 
-def _compare_score(score: Score, row: CsvRow) -> str:
-    """Compute a score from a row's cells; an empty expected value means that the score must refuse."""
-    expected = {column: row[column] for column in _columns_of(score) if column in row}
-    refuses = not any(expected.values())
-    names = [name for name in (*score.parameters, *score.optional) if name in row]
-    inputs: dict[str, float | str] = {name: row[name] if name in score.texts else number_of(row[name]) for name in names}
-    try:
-        result = score.compute(inputs)
-    except ValueError as refusal:
-        return "" if refuses else f"{score.name}: {refusal}"
-    if refuses:
-        return f"{score.name} must refuse"
-    wrong = (_differs(score, result, row, column, cell) for column, cell in expected.items())
-    return "; ".join(filter(None, wrong))
-
-
-def _differs(score: Score, result: ScoreResult, row: CsvRow, column: str, cell: str) -> str:
-    if column in score.text_columns:
-        given = result.texts.get(score.text_columns[column], "")
-        return "" if given == cell else f"{column}: {given or 'nothing'} instead of {cell or 'nothing'}"
-    expected = number_of(cell)
-    if result.value is None or math.isnan(expected):
-        return f"{column} cannot be compared"
-    off = abs(result.value - expected)
-    return "" if off <= tolerance_of(row, expected) else f"{score.name} differs by {off:.3g}"
+def _present(score: Score, row: CsvRow) -> dict[str, str]:
+    return {column: part for column, part in columns_of(score).items() if column in row}
 
 
 # --- who may be scored ------------------------------------------------------------------------------------------------------------

@@ -14,12 +14,14 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.features.manifest import InputSpec, ModelManifest, SexAtAsOf, SiteSetting
+from gateway.features.band import band_of
+from gateway.features.manifest import InputSpec, ModelManifest, OutputSpec, SexAtAsOf, SiteSetting
+from gateway.registry.cells import CsvRow, UnusableRow, number_of, tolerance_of
 from gateway.registry.refusal import VectorsRefused
 from gateway.registry.release import VECTORS, Release
+from gateway.registry.score_columns import compare_score, scores_of
 from gateway.terminology import Converted, Terminology
 
-CsvRow = Mapping[str, str]
 ROWS_MAX = 20_000
 FAILURES_SHOWN = 5
 _ROUNDED = "expected_rounded"  # of a measurement, as it is reported to people (half up)
@@ -64,10 +66,6 @@ class VectorReport(msgspec.Struct, frozen=True, kw_only=True):
     def last_line(self) -> str:
         """Return the line with which every check ends."""
         return f"{self.rows - len(self.failures)} of {self.rows} rows within tolerance"
-
-
-class UnusableRow(Exception):
-    """A row cannot be run."""
 
 
 def read_rows(content: bytes) -> tuple[CsvRow, ...]:
@@ -129,36 +127,6 @@ def report_rows(rows: Sequence[CsvRow], check: Callable[[CsvRow], str]) -> Vecto
     return VectorReport(rows=len(rows), failures=tuple(failures))
 
 
-def number_of(text: str) -> float:
-    """Return a cell's number, NaN for an empty cell.
-
-    Raises:
-        UnusableRow: it is neither empty nor a finite number.
-    """
-    if not text:
-        return math.nan
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise UnusableRow("a cell is not a finite number")
-    return number
-
-
-def tolerance_of(row: CsvRow, expected: float) -> float:
-    """Return the allowed difference, from `tolerance_abs` or `tolerance_rel`.
-
-    Raises:
-        UnusableRow: the row states neither.
-    """
-    absolute, relative = (number_of(row.get(column, "")) for column in ("tolerance_abs", "tolerance_rel"))
-    tolerance = absolute if not math.isnan(absolute) else relative * abs(expected)
-    if not tolerance >= 0:
-        raise UnusableRow("the row states no tolerance")
-    return tolerance
-
-
 def input_of(spec: InputSpec, row: CsvRow, terminology: Terminology) -> float:
     """Return one input as the graph gets it: NaN where the cell is empty, or the column of an optional input is not there.
 
@@ -168,6 +136,8 @@ def input_of(spec: InputSpec, row: CsvRow, terminology: Terminology) -> float:
     if spec.tensor not in row:
         return _with_unit_column(spec, row, terminology)
     text = row[spec.tensor]
+    if text in spec.words:
+        return spec.words[text]
     if text and isinstance(spec.feature, SexAtAsOf | SiteSetting) and spec.feature.encoding:
         if text not in spec.feature.encoding:
             raise UnusableRow(f"{spec.tensor} is not one of the model's words")
@@ -200,11 +170,13 @@ class _RowCheck:
         self._variants = {variant.column_value or variant.name: variant.index for variant in manifest.variants}
         self._columns = {output.vector_column: output.index for output in manifest.outputs if output.vector_column}
         self._published = {output.published_column: output.index for output in manifest.outputs if output.published_column}
+        self._texts = {column for output in manifest.outputs for column in (output.band_column, output.rate_column) if column}
+        self._beside = {score.beside_column: score for score in scores_of(manifest) if score.beside_column}
 
     def check(self, row: CsvRow) -> str:
         """Return what is wrong with a row, "" for nothing."""
         expected = [name for name in row if name.startswith(("expected_", "fallback_expected_"))]
-        known = {*self._columns, *self._published, _ROUNDED}
+        known = {*self._columns, *self._published, *self._texts, *self._beside, _ROUNDED}
         not_compared = [name for name in expected if name not in known]
         missing = [name for name in self._columns if name not in row]
         if not_compared or missing:
@@ -213,6 +185,8 @@ class _RowCheck:
         result = self._run(tensors, self._variant_of(row))
         wrong = [self._compare(row, column, place, result) for column, place in self._columns.items()]
         wrong += [self._compare(row, column, place, result) for column, place in self._published.items() if row.get(column)]
+        wrong += [self._compare_band(row, output, result) for output in self._manifest.outputs]
+        wrong += [compare_score(score, row, {column: ""}) for column, score in self._beside.items() if column in row]
         return "; ".join(filter(None, [*wrong, self._compare_rounded(row, result)]))
 
     def _variant_of(self, row: CsvRow) -> int | None:
@@ -222,6 +196,20 @@ class _RowCheck:
         if name not in self._variants:
             raise UnusableRow(f"{self._manifest.variant_column} names none of the model's variants")
         return self._variants[name]
+
+    def _compare_band(self, row: CsvRow, output: OutputSpec, result: RowResult) -> str:
+        """Compare the name of the band, and the rate observed in it, where the file has their columns."""
+        columns = [column for column in (output.band_column, output.rate_column) if column in row]
+        if not columns:
+            return ""
+        applies = {other.name: result.values[other.index] for other in self._manifest.outputs if result.applicable[other.index]}
+        band = band_of(output, applies) if output.name in applies else None
+        if output.band_column in columns and row[output.band_column] != (band.name if band else ""):
+            return f"{output.band_column} differs"
+        rate = band.observed_rate if band and band.observed_rate is not None else math.nan
+        if output.rate_column in columns and number_of(row[output.rate_column]) != rate and (row[output.rate_column] or rate == rate):  # noqa: PLR0124 - NaN: no rate
+            return f"{output.rate_column} differs"
+        return ""
 
     def _compare(self, row: CsvRow, column: str, place: int, result: RowResult) -> str:
         value, applies = result.values[place], result.applicable[place]

@@ -3,6 +3,7 @@
 import datetime as dt
 import enum
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
@@ -40,9 +41,12 @@ class FallbackAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     citation: str
     outcome_text: str
     horizon_years: int | None
-    value: float | None  # probability 0..1, or a measured value for a reported one
+    value: float | None  # probability 0..1, a score, or a measured value for a reported one
     qualitative: str | None = None
     unit: str = "1"
+    scale: Literal["probability", "score"] = "probability"
+    decimals: int = 0  # of a score, as it is shown
+    score_range: tuple[float, float] | None = None  # both ends a score can have with what is missing
     inputs: Mapping[str, InputValue] = {}
     cautions: tuple[Reason, ...] = ()
     notes: tuple[str, ...] = ()

@@ -27,8 +27,8 @@ from gateway.quality.report import Verdict
 from gateway.record.reason import NOT_APPLICABLE_CODES, ReasonCode
 from gateway.results.answer import AssessmentAnswer, FallbackAnswer, ModelAnswer, Prediction
 from gateway.results.extension import BASE, MODEL_SYSTEM, plain_text
+from gateway.results.number import fallback_words, output_words
 from gateway.results.reference import NAMESPACE
-from gateway.results.risk_assessment import percent
 from gateway.results.words import RUNGS, reasons_words, setting_words, value_words, verdict_words
 
 # CDS Hooks 2.0.1, card attributes: summary is under 140 characters.
@@ -157,9 +157,10 @@ def _is_quiet(found: ModelAnswer) -> bool:
 
 
 def _risk_summary(found: ModelAnswer, alert: Prediction) -> str:
-    title = next(output.title for output in found.manifest.outputs if output.name == alert.output)
+    output = next(output for output in found.manifest.outputs if output.name == alert.output)
+    band = f", {alert.band}" if alert.band and output.scale == "score" else ""
     caution = "" if found.verdict is Verdict.SCORED else ", with cautions"
-    return f"{title}: {percent(alert.value):.1f} % ({found.manifest.title}{caution})"
+    return f"{output.title}: {output_words(output, alert.value)}{band} ({found.manifest.title}{caution})"
 
 
 def _indicator(alert: Prediction, threshold: float | None) -> str:
@@ -168,8 +169,9 @@ def _indicator(alert: Prediction, threshold: float | None) -> str:
 
 
 def _fallback_summary(found: ModelAnswer, fallback: FallbackAnswer) -> str:
-    number = f" {percent(fallback.value):.1f} %" if fallback.value is not None and fallback.unit == "1" else ""
-    if fallback.value is None and fallback.qualitative:
+    words = fallback_words(fallback)
+    number = f" {words}" if words and fallback.unit == "1" else ""
+    if fallback.value is None and fallback.qualitative and not words:
         number = f": {fallback.qualitative}"
     why = reasons_words((reason for reason in found.report.reasons if reason.withholds), found)
     instead_of = f"{found.manifest.title} only in part" if found.predictions else f"no {found.manifest.title}"
@@ -220,9 +222,9 @@ def _detail(answer: AssessmentAnswer, found: ModelAnswer, policy: CardPolicy) ->
     manifest = found.manifest
     yield f"**{_escape_known(manifest.title)} {_escape_known(manifest.version)}**: {escape_markdown(verdict_words(found))}"
     yield ""
-    titles = {output.name: output.title for output in manifest.outputs}
+    outputs = {output.name: output for output in manifest.outputs}
     yield from (
-        f"- {_escape_known(titles[prediction.output])}: **{percent(prediction.value):.1f} %**"
+        f"- {_escape_known(outputs[prediction.output].title)}: **{output_words(outputs[prediction.output], prediction.value)}**"
         + (f" ({_escape_known(prediction.band)})" if prediction.band else "")
         for prediction in found.predictions
     )
@@ -240,8 +242,8 @@ def _detail(answer: AssessmentAnswer, found: ModelAnswer, policy: CardPolicy) ->
 
 def _fallback_detail(fallback: FallbackAnswer) -> Iterable[str]:
     name = f"{_escape_known(fallback.title)}: {_escape_known(fallback.outcome_text)}"
-    if fallback.value is not None and fallback.unit == "1":
-        yield f"- {name}: **{percent(fallback.value):.1f} %**"
+    if fallback.unit == "1" and fallback_words(fallback):
+        yield f"- {name}: **{fallback_words(fallback)}**"
     elif fallback.value is not None:
         yield f"- {name}: **{fallback.value:.4g} {_escape_known(fallback.unit)}**"
     if fallback.qualitative:

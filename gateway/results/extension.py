@@ -7,6 +7,8 @@
 | reason | RiskAssessment, Observation | valueString: one reason code, `CODE:subject`; stands once per reason |
 | variant | RiskAssessment | valueString: the model's variant that answered |
 | input | RiskAssessment, Observation | complex, once per input; its parts are listed below |
+| score | RiskAssessment.prediction | valueDecimal: a score that is no probability (points, an index) |
+| score-range | RiskAssessment.prediction of a fallback | low and high, valueDecimal: the ends a score can have |
 | stand-in-for | RiskAssessment, Observation of a fallback | valueString: the model whose place it does not take |
 | resource-sha256 | basis, derivedFrom | valueString: SHA-256 of the resource as received, where it has no version |
 
@@ -32,6 +34,8 @@ REASON = f"{STRUCTURE}/reason"
 VARIANT = f"{STRUCTURE}/variant"
 INPUT = f"{STRUCTURE}/input"
 STAND_IN_FOR = f"{STRUCTURE}/stand-in-for"
+SCORE = f"{STRUCTURE}/score"
+SCORE_RANGE = f"{STRUCTURE}/score-range"
 RESOURCE_SHA256 = f"{STRUCTURE}/resource-sha256"
 
 MODEL_SYSTEM = f"{BASE}/CodeSystem/model"
@@ -56,6 +60,11 @@ def plain_text(text: str) -> str:
 def code_extension(url: str, code: str) -> dict[str, object]:
     """Return an extension with a valueCode."""
     return {"url": url, "valueCode": code}
+
+
+def decimal_extension(url: str, number: float) -> dict[str, object]:
+    """Return an extension with a valueDecimal."""
+    return {"url": url, "valueDecimal": number}
 
 
 def string_extension(url: str, text: str) -> dict[str, object]:

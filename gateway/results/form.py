@@ -115,6 +115,30 @@ class AbsentForm(_Form, frozen=True, kw_only=True, tag_field="url", tag=extensio
     valueCode: Literal["not-applicable", "masked", "error", "unknown"]  # noqa: N815 - FHIR's own name
 
 
+class ScoreForm(_Form, frozen=True, kw_only=True, tag_field="url", tag=extension.SCORE):
+    """Extension on a prediction: a score that is no probability (rules 2)."""
+
+    valueDecimal: Decimal  # noqa: N815 - FHIR's own name
+
+
+class LowPart(_Form, frozen=True, kw_only=True, tag_field="url", tag="low"):
+    """Part of `input` or `score-range`: the lower end of an interval."""
+
+    valueDecimal: Decimal  # noqa: N815 - FHIR's own name
+
+
+class HighPart(_Form, frozen=True, kw_only=True, tag_field="url", tag="high"):
+    """Part of `input` or `score-range`: the upper end of an interval."""
+
+    valueDecimal: Decimal  # noqa: N815 - FHIR's own name
+
+
+class ScoreRangeForm(_Form, frozen=True, kw_only=True, tag_field="url", tag=extension.SCORE_RANGE):
+    """Extension on a fallback's prediction: both ends of a score with what is missing (rules 2)."""
+
+    extension: Annotated[list[LowPart | HighPart], Meta(min_length=2, max_length=2)]
+
+
 class PredictionForm(_Form, frozen=True, kw_only=True):
     """RiskAssessment.prediction."""
 
@@ -123,7 +147,7 @@ class PredictionForm(_Form, frozen=True, kw_only=True):
     probabilityDecimal: Percentage | UnsetType = UNSET  # noqa: N815 - FHIR's own name
     qualitativeRisk: ConceptForm | UnsetType = UNSET  # noqa: N815 - FHIR's own name
     whenPeriod: PeriodForm | UnsetType = UNSET  # noqa: N815 - FHIR's own name
-    extension: Annotated[list[AbsentForm], Meta(min_length=1)] | UnsetType = UNSET
+    extension: Annotated[list[AbsentForm | ScoreForm | ScoreRangeForm], Meta(min_length=1)] | UnsetType = UNSET
 
 
 class NamePart(_Form, frozen=True, kw_only=True, tag_field="url", tag="name"):
@@ -142,18 +166,6 @@ class ValuePart(_Form, frozen=True, kw_only=True, tag_field="url", tag="value"):
     """Part of `input`: its value in the manifest's unit."""
 
     valueQuantity: QuantityForm  # noqa: N815 - FHIR's own name
-
-
-class LowPart(_Form, frozen=True, kw_only=True, tag_field="url", tag="low"):
-    """Part of `input`: the lower end of an interval."""
-
-    valueDecimal: Decimal  # noqa: N815 - FHIR's own name
-
-
-class HighPart(_Form, frozen=True, kw_only=True, tag_field="url", tag="high"):
-    """Part of `input`: the upper end of an interval."""
-
-    valueDecimal: Decimal  # noqa: N815 - FHIR's own name
 
 
 class TimePart(_Form, frozen=True, kw_only=True, tag_field="url", tag="time"):

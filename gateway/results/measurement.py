@@ -1,6 +1,5 @@
 """A result that is a measurement, not a risk: an Observation (rules 2)."""
 
-import math
 import re
 from collections.abc import Iterable
 
@@ -10,6 +9,7 @@ from gateway.quality.report import Verdict
 from gateway.results.answer import AssessmentAnswer, FallbackAnswer, ModelAnswer
 from gateway.results.extension import IDENTIFIER_SYSTEM, UCUM, plain_text
 from gateway.results.inputs import input_extensions
+from gateway.results.number import round_half_up
 from gateway.results.reference import business_identifier, device_url, source_reference, sources_of, subject_of
 from gateway.results.risk_assessment import (
     AI_ASSERTED,
@@ -32,12 +32,6 @@ LABORATORY = {
     "coding": [{"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "laboratory", "display": "Laboratory"}]
 }
 _CANCELLED = frozenset({Verdict.INDETERMINATE, Verdict.NOT_APPLICABLE})
-
-
-def round_half_up(value: float, decimals: int) -> float:
-    """Round as laboratories report: half up (data sheet of the equation), not half to even."""
-    scale = 10.0**decimals
-    return math.floor(value * scale + 0.5) / scale
 
 
 def measurement_observation(answer: AssessmentAnswer, found: ModelAnswer) -> dict[str, object]:

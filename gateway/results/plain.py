@@ -6,8 +6,7 @@ from gateway.features.value import InputValue
 from gateway.quality.report import Verdict
 from gateway.results.answer import AssessmentAnswer, FallbackAnswer, ModelAnswer
 from gateway.results.extension import printable
-from gateway.results.measurement import round_half_up
-from gateway.results.risk_assessment import percent
+from gateway.results.number import fallback_words, output_words, round_half_up
 from gateway.results.words import RUNGS, reason_words, reasons_words, setting_words, value_words, verdict_words
 
 
@@ -47,19 +46,19 @@ def _numbers(found: ModelAnswer) -> Iterable[str]:
             yield f"{output.title}: {round_half_up(prediction.value, said.decimals):g} {said.unit}"
         else:
             band = f" ({prediction.band})" if prediction.band else ""
-            yield f"{output.title}: {percent(prediction.value):.1f} %{band}"
+            yield f"{output.title}: {output_words(output, prediction.value)}{band}"
     for name, reasons in found.report.withheld.items():
-        if found.predictions:
+        if found.predictions and not outputs[name].detail:
             yield f"{outputs[name].title}: no number: {reasons_words(reasons, found)}"
 
 
 def describe_fallback(fallback: FallbackAnswer) -> Iterable[str]:
     """Yield a fallback's answer as lines, under its own name."""
-    if fallback.value is not None:
-        shown = f"{percent(fallback.value):.1f} %" if fallback.unit == "1" else f"{fallback.value:g} {fallback.unit}"
-        yield f"fallback {fallback.title}: {fallback.outcome_text}: {shown}"
-    elif fallback.qualitative:
-        yield f"fallback {fallback.title}: {fallback.outcome_text}: {fallback.qualitative}"
+    words = fallback_words(fallback) or fallback.qualitative
+    if words:
+        yield f"fallback {fallback.title}: {fallback.outcome_text}: {words}"
+    if fallback.qualitative and fallback.scale == "score" and words != fallback.qualitative:
+        yield f"fallback {fallback.title}: {fallback.qualitative}"
     yield from fallback.notes
 
 

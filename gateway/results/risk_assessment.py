@@ -3,7 +3,6 @@
 import datetime as dt
 import html
 from collections.abc import Iterable, Mapping
-from decimal import ROUND_HALF_EVEN, Decimal
 
 from gateway.features.manifest import Band, OutputSpec
 from gateway.features.value import InputValue
@@ -16,15 +15,19 @@ from gateway.results.extension import (
     MODEL_SYSTEM,
     REASON,
     RUNG,
+    SCORE,
+    SCORE_RANGE,
     SCORE_SYSTEM,
     STAND_IN_FOR,
     VARIANT,
     VERDICT,
     code_extension,
+    decimal_extension,
     plain_text,
     string_extension,
 )
 from gateway.results.inputs import input_extensions
+from gateway.results.number import fallback_words, output_words, percent, score_number
 from gateway.results.reference import business_identifier, device_url, source_reference, sources_of, subject_of
 from gateway.results.words import RUNGS, reasons_words, setting_words, terms_words, value_words, verdict_words
 
@@ -43,7 +46,6 @@ STATUS: Mapping[Verdict, str] = {
     Verdict.NOT_APPLICABLE: "final",
 }
 _ERROR_CODES = frozenset({ReasonCode.NOT_FETCHED, ReasonCode.IMPLAUSIBLE_VALUE, ReasonCode.RUNTIME_FAILURE})
-PERCENT_DECIMALS = Decimal("0.001")
 RETROSPECTIVE = "Retrospective: what was effective, issued or recorded later is left out; statuses are today's."
 Periods = Mapping[int, dict[str, str]]  # by horizon in years
 
@@ -65,19 +67,13 @@ def absent_reason(verdict: Verdict, reasons: Iterable[Reason]) -> str:
     return "error" if codes & _ERROR_CODES else "unknown"
 
 
-def percent(probability: float) -> float:
-    """Return a probability of 0..1 as percent with at most three decimals: `probabilityDecimal` is a percentage (FHIR R4, ras-2)."""
-    return float((Decimal(probability) * 100).quantize(PERCENT_DECIMALS, rounding=ROUND_HALF_EVEN))
-
-
 def model_risk_assessment(answer: AssessmentAnswer, found: ModelAnswer) -> dict[str, object]:
     """Return the model's RiskAssessment, with a prediction for every outcome, also where there is no number."""
     own = _own_inputs(found)
-    percents = {prediction.output: percent(prediction.value) for prediction in found.predictions}
     resource: dict[str, object] = {
         "resourceType": "RiskAssessment",
         "meta": {"security": [AI_ASSERTED]},
-        "text": narrative(_lines(answer, found, percents)),
+        "text": narrative(_lines(answer, found)),
         "extension": [*answer_extensions(found), *input_extensions(own, answer.base_url)],
         "identifier": [{"system": IDENTIFIER_SYSTEM, "value": business_identifier(answer, found, found.manifest.name)}],
         "status": model_status(found),
@@ -86,7 +82,7 @@ def model_risk_assessment(answer: AssessmentAnswer, found: ModelAnswer) -> dict[
         "subject": subject_of(answer),
         "occurrenceDateTime": answer.as_of.isoformat(),
         "performer": {"reference": device_url(found.manifest.name, found.manifest.version)},
-        "prediction": _predictions(answer, found, percents),
+        "prediction": _predictions(answer, found),
         "note": [{"text": _note(answer, found)}],
     }
     basis = [source_reference(source, answer.base_url) for source in sources_of(_used(found, own))]
@@ -124,34 +120,48 @@ def _method(system: str, found: ModelAnswer) -> dict[str, object]:
     return {"system": system, "version": found.manifest.version, "code": found.manifest.name, "display": found.manifest.title}
 
 
-def _predictions(answer: AssessmentAnswer, found: ModelAnswer, percents: Mapping[str, float]) -> list[dict[str, object]]:
+def _predictions(answer: AssessmentAnswer, found: ModelAnswer) -> list[dict[str, object]]:
     given = {prediction.output: prediction for prediction in found.predictions}
-    horizons = {output.horizon_years for output in found.manifest.outputs}
+    outputs = [output for output in found.manifest.outputs if not output.detail]
+    horizons = {output.horizon_years for output in outputs}
     periods = {years: period(answer.as_of, years) for years in horizons if years is not None}
     shown = []
-    for output in found.manifest.outputs:
+    for output in outputs:
         if output.name in given:
-            shown.append(_number(output, given[output.name], percents[output.name], periods))
+            shown.append(_number(output, given[output.name], periods))
         elif output.name in found.report.withheld:
             shown.append(_no_number(found, output, periods))
-    return shown or [_no_number(found, output, periods) for output in found.manifest.outputs]
+    return shown or [_no_number(found, output, periods) for output in outputs]
 
 
-def _number(output: OutputSpec, prediction: Prediction, number: float, periods: Periods) -> dict[str, object]:
+def _number(output: OutputSpec, prediction: Prediction, periods: Periods) -> dict[str, object]:
+    """Return a prediction with its number: a probability in percent, or a score, which is never written as a probability (rules 2)."""
     shown = _outcome(output, periods)
-    shown["probabilityDecimal"] = number
+    if output.scale == "score":
+        shown["extension"] = [decimal_extension(SCORE, score_number(prediction.value, output.decimals))]
+    else:
+        shown["probabilityDecimal"] = percent(prediction.value)
     band = next((band for band in output.bands if band.name == prediction.band), None)
-    rationale = f"{output.title}: {number:.1f} %"
+    rationale = f"{output.title}: {output_words(output, prediction.value)}"
     if band is not None:
         shown["qualitativeRisk"] = _qualitative(band)
-        rationale += f". Band {band.name!r} by: {band.source}"
+        rationale += f". Band {band.name!r} by: {band.source}{_observed(band)}"
     if prediction.terms:
         rationale += f". {terms_words(prediction.terms)}"
     shown["rationale"] = rationale
     return shown
 
 
+def _observed(band: Band) -> str:
+    """Say what the source observed in a band: a rate of others, not this patient's probability."""
+    if band.observed_rate is None:
+        return ""
+    return f". Observed in that source in this band: {percent(band.observed_rate):.1f} % {band.observed_of}".rstrip()
+
+
 def _qualitative(band: Band) -> dict[str, object]:
+    if not band.code:
+        return {"text": band.name}
     return {"coding": [{"system": RISK_PROBABILITY, "code": band.code}], "text": band.name}
 
 
@@ -192,10 +202,13 @@ def _note(answer: AssessmentAnswer, found: ModelAnswer) -> str:
     return plain_text(" ".join(parts))
 
 
-def _lines(answer: AssessmentAnswer, found: ModelAnswer, percents: Mapping[str, float]) -> Iterable[str]:
+def _lines(answer: AssessmentAnswer, found: ModelAnswer) -> Iterable[str]:
     yield f"{found.manifest.title} {found.manifest.version}: {verdict_words(found)}"
-    titles = {output.name: output.title for output in found.manifest.outputs}
-    yield from (f"{titles[name]}: {number:.1f} %" for name, number in percents.items())
+    outputs = {output.name: output for output in found.manifest.outputs}
+    for prediction in found.predictions:
+        output = outputs[prediction.output]
+        band = f" ({prediction.band})" if prediction.band and output.scale == "score" else ""
+        yield f"{output.title}: {output_words(output, prediction.value)}{band}"
     yield from (f"{value.name}: {value_words(value)}" for value in _own_inputs(found) if value.usable)
     yield f"As of {answer.as_of.isoformat()}"
 
@@ -210,7 +223,8 @@ def narrative(lines: Iterable[str]) -> dict[str, object]:
 def fallback_risk_assessment(answer: AssessmentAnswer, found: ModelAnswer, fallback: FallbackAnswer) -> dict[str, object]:
     """Return a fallback score's RiskAssessment, under its own name and outcome; it never fills the model's place."""
     inputs = list(fallback.inputs.values())
-    number = f": {percent(fallback.value):.1f} %" if fallback.value is not None else ""
+    words = fallback_words(fallback)
+    number = f": {words}" if words else ""
     resource: dict[str, object] = {
         "resourceType": "RiskAssessment",
         "meta": {"security": [DEVICE_ASSERTED]},
@@ -236,11 +250,17 @@ def _fallback_prediction(answer: AssessmentAnswer, fallback: FallbackAnswer, num
     shown: dict[str, object] = {"outcome": {"text": fallback.outcome_text}}
     if fallback.horizon_years is not None:
         shown["whenPeriod"] = period(answer.as_of, fallback.horizon_years)
-    if fallback.value is not None:
+    if fallback.score_range is not None:
+        ends = (score_number(end, fallback.decimals) for end in fallback.score_range)
+        parts = [decimal_extension(name, end) for name, end in zip(("low", "high"), ends, strict=True)]
+        shown["extension"] = [{"url": SCORE_RANGE, "extension": parts}]
+    elif fallback.value is not None and fallback.scale == "score":
+        shown["extension"] = [decimal_extension(SCORE, score_number(fallback.value, fallback.decimals))]
+    elif fallback.value is not None:
         shown["probabilityDecimal"] = percent(fallback.value)
     if fallback.qualitative:
         shown["qualitativeRisk"] = {"text": fallback.qualitative}
-    if fallback.value is None and not fallback.qualitative:
+    if not number and not fallback.qualitative:
         shown["extension"] = [code_extension(DATA_ABSENT_REASON, "unknown")]
     shown["rationale"] = f"{fallback.outcome_text}{number}. {' '.join(fallback.notes)}".strip()
     return shown

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import msgspec
 
@@ -41,8 +42,9 @@ class ScoreResult(msgspec.Struct, frozen=True, kw_only=True):
 class Score(msgspec.Struct, frozen=True, kw_only=True):
     """A published score under its own name.
 
-    `parameters` are required, `optional` may be left out; other names are refused. `vector_column` is the result's column in vector files,
-    `text_columns` those of its parts in words: column -> name in `ScoreResult.texts`.
+    `parameters` are required, `optional` may be left out; other names are refused. `vector_column` is the result's column in its own vector
+    files, `text_columns` those of its parts in words: column -> name in `ScoreResult.texts`. `beside_column` is its column in the vector file
+    of the model it stands in for. `scale` and `decimals`: see `OutputSpec`.
     """
 
     name: str
@@ -58,6 +60,9 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     texts: frozenset[str] = frozenset()  # parameters that a vector file states in words or as a code
     vector_column: str | None = None
     text_columns: Mapping[str, str] = {}
+    beside_column: str | None = None
+    scale: Literal["probability", "score"] = "probability"
+    decimals: int = 0
 
     def compute(self, inputs: ScoreInputs) -> ScoreResult:
         """Return the score.

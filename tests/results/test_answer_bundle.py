@@ -17,9 +17,9 @@ from gateway.record.values import SourceRef
 from gateway.results.bundle import render_bundle
 from gateway.results.extension import BASE, DATA_ABSENT_REASON
 from gateway.results.inputs import input_extension
-from gateway.results.measurement import round_half_up
+from gateway.results.number import percent, round_half_up
 from gateway.results.reference import source_reference
-from gateway.results.risk_assessment import absent_reason, percent, period
+from gateway.results.risk_assessment import absent_reason, period
 
 GOLDEN = Path(__file__).parent / "golden"
 PREVENT, EGFR, FRAMINGHAM, REPORTED = "prevent", "ckdepi2021", "framingham_bmi", "lab_reported_egfr"
