@@ -8,7 +8,6 @@
 A row that cannot be run fails; so does one with an expected column that nobody compares.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from functools import partial

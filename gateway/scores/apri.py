@@ -11,7 +11,6 @@ from gateway.scores.score import Score, ScoreInputs, ScoreResult, number_within
 
 # Plausible ranges of the terminology's tables; of the limit: those of laboratories lie between 25 and 60 U/L, far outside is a data error.
 AST_U_L, PLATELETS_10E9_L, UPPER_LIMIT_U_L = (1, 20000), (1, 3000), (10, 200)
-UNIT = "{score}"
 
 # The paper's cut-offs. Between the two lower ones nothing is decided, and a low number is named as a number, never as reassurance.
 CATEGORIES = (
@@ -36,9 +35,9 @@ def _index(inputs: ScoreInputs) -> ScoreResult:
     value = ast / upper_limit * 100.0 / number_within(inputs, "platelets_10e9_l", *PLATELETS_10E9_L)
     note = f"Upper limit of normal of AST: {upper_limit:g} U/L."
     if ast > ACUTE_AST_U_L:
-        return ScoreResult(value=value, unit=UNIT, notes=(note, *LIMITS), cautions=(ACUTE,))
+        return ScoreResult(value=value, notes=(note, *LIMITS), cautions=(ACUTE,))
     category = next((words for cut_off, words in CATEGORIES if value > cut_off), LOWEST_CATEGORY)
-    return ScoreResult(value=value, unit=UNIT, qualitative=category, notes=(note, *LIMITS))
+    return ScoreResult(value=value, qualitative=category, notes=(note, *LIMITS))
 
 
 APRI = Score(
@@ -51,4 +50,7 @@ APRI = Score(
     limitations=LIMITS,
     parameters=("ast_u_l", "ast_uln_u_l", "platelets_10e9_l"),
     formula=_index,
+    beside_column="fallback_expected_apri",
+    scale="score",
+    decimals=2,
 )

@@ -42,9 +42,9 @@ class ScoreResult(msgspec.Struct, frozen=True, kw_only=True):
 class Score(msgspec.Struct, frozen=True, kw_only=True):
     """A published score under its own name.
 
-    `parameters` are required, `optional` may be left out; other names are refused. `vector_column` is the result's column in its own vector
-    files, `text_columns` those of its parts in words: column -> name in `ScoreResult.texts`. `beside_column` is its column in the vector file
-    of the model it stands in for. `scale` and `decimals`: see `OutputSpec`.
+    `parameters` are required, `optional` may be left out; other names are refused. `vector_column` is the result's column in its own
+    vector files, `text_columns` those of its parts in words: column -> name in `ScoreResult.texts`. `beside_column` is its column in the
+    vector file of the model it stands in for. `scale` and `decimals`: see `OutputSpec`.
     """
 
     name: str

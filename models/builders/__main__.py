@@ -9,11 +9,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from models.builders import ckdepi2021, kfre, prevent
+from models.builders import ckdepi2021, fib4, kfre, prevent
 
 SUMS = "SHA256SUMS"
 BUILDS: dict[str, Callable[[Path], bytes]] = {
     "ckdepi2021/1.0.0": ckdepi2021.build,
+    "fib4/1.0.0": fib4.build,
     "kfre/1.0.0": kfre.build,
     "prevent/1.0.0": prevent.build,
 }

@@ -458,3 +458,63 @@ def test_a_key_service_that_is_not_there_is_told(run, tmp_path, provider, words)
         assert told.exit_code == 2, told.output
         assert words in told.output
     assert not (tmp_path / "var").exists()
+
+
+LIVER = {"1920-8": (50, "U/L"), "1742-6": (40, "U/L"), "777-3": (150, "10*9/L")}  # AST, ALT, platelets
+
+
+def liver_record(tmp_path, tests, *, born="1960-01-01", upper_limit=None):
+    """Write a Bundle with liver tests of one day; return its path."""
+    subject = {"reference": "Patient/liver"}
+    entries = [{"resourceType": "Patient", "id": "liver", "gender": "female", "birthDate": born}]
+    for code, (value, unit) in tests.items():
+        quantity = {"value": value, "unit": unit, "system": "http://unitsofmeasure.org", "code": unit}
+        observation = {"resourceType": "Observation", "id": f"o-{code}", "status": "final", "subject": subject, "valueQuantity": quantity}
+        observation |= {"code": {"coding": [{"system": "http://loinc.org", "code": code}]}, "effectiveDateTime": "2026-01-05"}
+        if upper_limit is not None:
+            observation["referenceRange"] = [{"high": {"value": upper_limit, "unit": unit, "code": unit}}]
+        entries.append(observation)
+    path = tmp_path / "liver.json"
+    path.write_text(json.dumps({"resourceType": "Bundle", "type": "collection", "entry": [{"resource": entry} for entry in entries]}))
+    return path
+
+
+def assessed_liver(run, path):
+    told = run("assess", path, "--model", "fib4", "--as-of", "2026-01-06T00:00:00Z", "--record-complete", "--json")
+    assert told.exit_code == 0, told.output
+    entries = [entry["resource"] for entry in json.loads(told.stdout)["entry"]]
+    return [resource for resource in entries if resource["resourceType"] == "RiskAssessment"]
+
+
+def test_an_index_is_a_score_and_never_a_percentage(run, tmp_path):
+    """FIB-4: the number stands in the extension and in the rationale, the band in qualitativeRisk; no probability, no period."""
+    (answer,) = assessed_liver(run, liver_record(tmp_path, LIVER))
+    (prediction,) = answer["prediction"]
+    assert answer["status"] == "final"
+    assert not {"probabilityDecimal", "probabilityRange", "whenPeriod"} & prediction.keys()
+    assert "3.48" in prediction["rationale"]
+    assert "high" in json.dumps(prediction["qualitativeRisk"])
+    assert 3.48 in [extension.get("valueDecimal") for extension in prediction["extension"]]
+
+
+@pytest.mark.parametrize(
+    ("tests", "born", "caution"),
+    [(LIVER, "1996-01-01", "CAUTION:age_18_34"), (LIVER | {"1920-8": (900, "U/L")}, "1960-01-01", "CAUTION:acute_liver_injury")],
+)
+def test_an_index_without_a_band_says_why(run, tmp_path, tests, born, caution):
+    """Too young, or an acute injury: the number with a caution, and no band."""
+    (answer,) = assessed_liver(run, liver_record(tmp_path, tests, born=born))
+    assert answer["status"] == "preliminary"
+    assert "qualitativeRisk" not in answer["prediction"][0]
+    assert caution.removeprefix("CAUTION:") in json.dumps(answer)
+
+
+def test_a_fallback_needs_the_laboratory_s_own_limit(run, tmp_path):
+    """Without ALT: APRI where the AST's reference range is known, nothing where it would have to be guessed."""
+    without_alt = {code: found for code, found in LIVER.items() if code != "1742-6"}
+    own, other = assessed_liver(run, liver_record(tmp_path, without_alt, upper_limit=40))
+    assert own["status"] == "cancelled"
+    assert "0.83" in json.dumps(other["prediction"])  # 50 / 40 * 100 / 150
+    assert "APRI" in json.dumps(other["method"])
+    (alone,) = assessed_liver(run, liver_record(tmp_path, without_alt))
+    assert alone["status"] == "cancelled"

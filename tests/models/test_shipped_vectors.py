@@ -13,6 +13,8 @@ FILES = [
     ("prevent", "applicability_vectors.csv", 12),
     ("ckdepi2021", "ckdepi2021_vectors.csv", 40),
     ("ckdepi2021", "applicability_vectors.csv", 4),
+    ("fib4", "fib4_vectors.csv", 41),
+    ("fib4", "applicability_vectors.csv", 3),
     ("kfre", "kfre_vectors.csv", 47),
     ("kfre", "kdigo_risk_vectors.csv", 29),
     ("kfre", "applicability_vectors.csv", 5),
@@ -20,6 +22,7 @@ FILES = [
 SHIPPED_AS = {
     "prevent_vectors.csv": "vectors.csv",
     "ckdepi2021_vectors.csv": "vectors.csv",
+    "fib4_vectors.csv": "vectors.csv",
     "framingham_bmi_vectors.csv": "fallback_vectors.csv",
     "kfre_vectors.csv": "vectors.csv",
     "kdigo_risk_vectors.csv": "fallback_vectors.csv",
@@ -45,4 +48,4 @@ def test_what_a_release_ships_is_checked_completely(served, models_terminology):
     kinds = {name: [report.kind for report in by_file.values()] for name, by_file in reports.items()}
     assert all(report.rows.passed for by_file in reports.values() for report in by_file.values())
     assert all(given[0] == "main" and given[-1] == "applicability" for given in kinds.values())
-    assert [name for name, given in kinds.items() if "fallback" not in given] == ["ckdepi2021"]
+    assert [name for name, given in kinds.items() if "fallback" not in given] == ["ckdepi2021", "fib4"]
