@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.registry.folder import read_release_files
-from gateway.registry.refusal import ManifestRefused
+from gateway.registry.refusal import ManifestRefused, ReleaseRefused
 from gateway.terminology import TableRefused, Terminology, load_terminology
 from gateway.terminology.extra import TableKind
 from gateway.terminology.table import decode_concept_rows
@@ -25,7 +25,7 @@ def load_code_sets(root: Path) -> Terminology:
             names model, version and file.
     """
     folders = sorted({path.parent for name in (CODES, STEMS) for path in root.glob(f"*/*/{name}")})
-    held = {f"{folder.parent.name}/{folder.name}": read_release_files(folder) for folder in folders}
+    held = {f"{folder.parent.name}/{folder.name}": _read(folder) for folder in folders}
     codes = {f"{place}/{CODES}": files[CODES] for place, files in held.items() if CODES in files}
     stems = {f"{place}/{STEMS}": files[STEMS] for place, files in held.items() if STEMS in files}
     try:
@@ -35,6 +35,13 @@ def load_code_sets(root: Path) -> Terminology:
         raise ManifestRefused(places[error.table], str(error)) from None
     except ValueError as error:
         raise ManifestRefused(" or ".join(codes), str(error)) from None
+
+
+def _read(folder: Path) -> Mapping[str, bytes]:
+    try:
+        return read_release_files(folder)
+    except ReleaseRefused as refusal:
+        raise type(refusal)(f"{folder.parent.name}/{folder.name}/{refusal.place}", refusal.reason) from None
 
 
 def require_code_sets(files: Mapping[str, bytes], terminology: Terminology) -> None:

@@ -94,8 +94,7 @@ def test_record_show_has_the_form_that_outside_checks_rely_on(run, config, sandb
     document = as_json(run("record", "show", "demo-si-units", "--json", "--config", config(sandbox)))
     assert list(document) == ["patient", "as_of", "inputs", "dropped"]
     assert document["patient"] == "demo-si-units"
-    keys = ["state", "value", "unit", "time", "source", "raw_value", "raw_unit", "reasons"]
-    assert all(list(entry) == keys for entry in document["inputs"].values())
+    assert all(list(entry) == KEYS for entry in document["inputs"].values())
     cholesterol = document["inputs"]["total_cholesterol"]
     assert (cholesterol["state"], cholesterol["unit"], cholesterol["raw_unit"]) == ("valid", "mg/dL", "mmol/L")
     assert cholesterol["value"] == pytest.approx(float(cholesterol["raw_value"]) * 38.67, rel=1e-3)
@@ -123,6 +122,44 @@ def test_record_show_lists_what_was_dropped(run, config, tmp_path):
     document = as_json(run("record", "show", path, "--json", "--config", config()))
     assert document["dropped"] == [{"resource": "Condition/c1", "reason": "other-patient"}]
     assert "Condition/c1: other-patient" in shown(run("record", "show", path, "--config", config()))
+
+
+KEYS = ["state", "value", "unit", "time", "source", "raw_value", "raw_unit", "reasons"]
+
+
+def test_record_show_explains_a_models_inputs(run, config, sandbox):
+    """Every input, exclusion and fallback input of the manifest, in the form of `record show`, each with sentences; the log has it."""
+    path = config(sandbox)
+    document = as_json(run("record", "show", "demo-stale-lab", "--model", "prevent", "--json", "--config", path))
+    assert list(document) == ["patient", "as_of", "inputs", "dropped", "model", "verdict", "reasons", "sentences"]
+    assert (document["model"]["name"], document["verdict"]) == ("prevent", "scored-degraded")
+    assert all(list(entry) == KEYS for entry in document["inputs"].values())
+    assert document["inputs"].keys() == document["sentences"].keys()
+    assert {"age", "sex", "total_cholesterol", "egfr", "prior_cvd", "pregnancy", "sdi"} <= document["inputs"].keys()
+    stale = document["inputs"]["total_cholesterol"]
+    assert (stale["state"], stale["value"], stale["reasons"]) == ("stale", 218, ["STALE_INPUT:total_cholesterol"])
+    how, found, used, why = document["sentences"]["total_cholesterol"]
+    assert how == "Looked for: the newest value of total_cholesterol from a date that has hdl_cholesterol too."
+    assert found.startswith(f"Found: 218 mg/dL in {stale['source']} of ")
+    assert used == "Not used, too old: total cholesterol 218 mg/dL." or used.startswith("Not used, too old: ")
+    assert why.startswith("STALE_INPUT:total_cholesterol: total cholesterol: too old (older than 1825 days)")
+    assert any("Computed by ckdepi2021" in sentence for sentence in document["sentences"]["egfr"])
+    assert "2 records" in shown(run("audit", "verify", "--config", path))
+
+
+def test_record_show_explains_in_words(run, config, sandbox):
+    """The same sentences, one line each below their input, and the verdict above them."""
+    text = shown(run("record", "show", "demo-stale-lab", "--model", "prevent", "--config", config(sandbox)))
+    assert "PREVENT 1.0.0: scored with cautions or in part" in text
+    for part in ("Not used, too old: ", "Looked for: nothing, because no record holds it.", "Used, concluded absent: ", "dropped: 0"):
+        assert part in text
+
+
+def test_record_show_of_an_unknown_model_says_so(run, config, sandbox):
+    """Exit 2 and the reason, as for an assessment."""
+    result = run("record", "show", "demo-complete", "--model", "nosuch", "--config", config(sandbox))
+    assert "unknown-model" in result.stderr
+    assert shown(result, 2) == ""
 
 
 # --- models, terminology ----------------------------------------------------------------------------------------------------------

@@ -100,8 +100,9 @@ def test_tables_are_held_against_the_hashes_first(two_releases):
     """A table that is not the one that was hashed is never read."""
     root = two_releases({"codes.csv": HEADER + URATE}, {})
     (root / "ckdepi2021/1.0.0/codes.csv").write_text(HEADER + GOUT, encoding="utf-8")
-    with pytest.raises(FileRefused, match="not the file that was hashed"):
+    with pytest.raises(FileRefused, match="not the file that was hashed") as refused:
         load_code_sets(root)
+    assert refused.value.place == "ckdepi2021/1.0.0/codes.csv"
 
 
 def test_a_release_is_not_loaded_without_its_own_codes(two_releases):
