@@ -9,10 +9,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from models.builders import ckdepi2021, fib4, kfre, prevent
+from models.builders import cha2ds2vasc, ckdepi2021, fib4, kfre, prevent
 
 SUMS = "SHA256SUMS"
 BUILDS: dict[str, Callable[[Path], bytes]] = {
+    "cha2ds2vasc/1.0.0": cha2ds2vasc.build,
     "ckdepi2021/1.0.0": ckdepi2021.build,
     "fib4/1.0.0": fib4.build,
     "kfre/1.0.0": kfre.build,

@@ -555,3 +555,64 @@ def test_a_fallback_needs_the_laboratory_s_own_limit(run, tmp_path):
     assert "APRI" in json.dumps(other["method"])
     (alone,) = assessed_liver(run, liver_record(tmp_path, without_alt))
     assert alone["status"] == "cancelled"
+
+
+ATRIAL_FIBRILLATION, HEART_FAILURE, STROKE = "49436004", "84114007", "230690007"  # SNOMED CT
+
+
+def heart_record(tmp_path, *codes, in_use=True):
+    """Write a Bundle with active conditions of a woman of 70; return its path."""
+    subject = {"reference": "Patient/heart"}
+    entries = [{"resourceType": "Patient", "id": "heart", "gender": "female", "birthDate": "1955-06-01"}]
+    active = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/condition-clinical", "code": "active"}]}
+    confirmed = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/condition-ver-status", "code": "confirmed"}]}
+    entries += [
+        {
+            "resourceType": "Condition",
+            "id": f"c-{code}",
+            "subject": subject,
+            "clinicalStatus": active,
+            "verificationStatus": confirmed,
+            "code": {"coding": [{"system": "http://snomed.info/sct", "code": code}]},
+            "recordedDate": "2025-03-01",
+        }
+        for code in codes
+    ]
+    if in_use:
+        visit = {"resourceType": "Encounter", "id": "e", "status": "finished", "subject": subject, "class": {"code": "AMB"}}
+        entries.append(visit | {"period": {"start": "2025-12-01", "end": "2025-12-01"}})
+    path = tmp_path / "heart.json"
+    path.write_text(json.dumps({"resourceType": "Bundle", "type": "collection", "entry": [{"resource": entry} for entry in entries]}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("codes", "in_use", "status", "says"),
+    [
+        ((ATRIAL_FIBRILLATION, HEART_FAILURE, STROKE), True, "final", "5"),  # 1 + 2, 65 to 74 years 1, woman 1
+        ((ATRIAL_FIBRILLATION,), True, "final", "2"),
+        ((HEART_FAILURE,), True, "final", "no active atrial fibrillation"),
+        ((ATRIAL_FIBRILLATION,), False, "cancelled", "MISSING_INPUT:chf"),
+    ],
+    ids=["points", "concluded absences", "not made for this patient", "absence unknown"],
+)
+def test_a_score_made_of_conditions(run, tmp_path, codes, in_use, status, says):
+    """CHA2DS2-VASc: only with atrial fibrillation, "no" only by the absence rule, its codes from the release itself."""
+    told = run(
+        "assess",
+        heart_record(tmp_path, *codes, in_use=in_use),
+        "--model",
+        "cha2ds2vasc",
+        "--as-of",
+        "2026-01-06T00:00:00Z",
+        "--record-complete",
+        "--json",
+    )
+    assert told.exit_code == 0, told.output
+    entries = [entry["resource"] for entry in json.loads(told.stdout)["entry"]]
+    (answer,) = [resource for resource in entries if resource["resourceType"] == "RiskAssessment"]
+    assert answer["status"] == status
+    told = answer["prediction"][0]["extension"]
+    numbers = [extension[kind] for extension in told for kind in ("valueDecimal", "valueInteger") if kind in extension]
+    assert numbers == ([int(says)] if says.isdecimal() else [])
+    assert says in json.dumps(answer)
