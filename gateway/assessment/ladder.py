@@ -13,6 +13,7 @@ from gateway.features.band import band_of
 from gateway.features.manifest import FallbackSpec, ModelManifest
 from gateway.features.value import InputValue
 from gateway.quality.fallback import fallbacks_after_failure, input_for
+from gateway.quality.judge import after_run
 from gateway.quality.report import QualityReport, Verdict
 from gateway.record.reason import Reason, ReasonCode
 from gateway.results.answer import FallbackAnswer, ModelAnswer, Prediction, Rung
@@ -30,6 +31,7 @@ async def climb_down(release: ReleasedModel, report: QualityReport, runtime: Mod
         result = found if isinstance(found, RunResult) else await found
     except RunFailed as failure:
         return _without_graph(release, _after_failure(release.manifest, report), rung_reason=failure.reason)
+    report = after_run(release.manifest, report, result.applicable)
     values = _values(release.manifest, report, result)
     if len(values) != len(report.available):
         return _without_graph(release, _after_failure(release.manifest, report), rung_reason=DISAGREES)

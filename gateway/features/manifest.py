@@ -199,6 +199,7 @@ class OutputSpec(Strict, frozen=True, kw_only=True):
     unit: str = "1"
     needs: tuple[str, ...]
     horizon_years: int | None = None
+    horizon_days: int | None = None
     age_years: Range | None = None
     age_reason: str = ""
     graph_decides: str = ""

@@ -1,7 +1,9 @@
 """The judgement: graded inputs, the patient and the setting become a verdict, output by output (rules 1)."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
 
 from gateway.features.manifest import Age, ModelManifest, OutputSpec, Setting, Variant
 from gateway.features.value import InputState, InputValue
@@ -34,6 +36,10 @@ def judge(
         general = (*general, Reason(ReasonCode.CONFIG_MISSING, "variant", "no variant for these optional inputs"))
     outputs = outputs_at_age(manifest, graded)
     withheld = _withheld(outputs, graded, grades, general)
+    if not general:
+        for output in outputs:
+            if reasons := _age_reasons(output, manifest, graded):
+                withheld[output.name] = _once((*withheld.get(output.name, ()), *reasons))
     available = tuple(output for output in outputs if output.name not in withheld)
     reasons = _reasons(manifest, graded, (general, *withheld.values()), available)
     fallbacks = () if eligible.shuts_fallbacks else open_fallbacks(manifest, graded, reasons)
@@ -58,7 +64,19 @@ def outputs_at_age(manifest: ModelManifest, inputs: Mapping[str, InputValue]) ->
     """Return the outputs the model has at this age. Where the age is not known, all of them: they are then withheld, not left out."""
     ages = [inputs[spec.name].value for spec in manifest.inputs if isinstance(spec.feature, Age)]
     age = ages[0] if ages else None
-    return tuple(output for output in manifest.outputs if output.age_years is None or age is None or output.age_years.holds(age))
+    return tuple(output for output in manifest.outputs if output.age_reason or _is_at_age(output, age))
+
+
+def _is_at_age(output: OutputSpec, age: float | None) -> bool:
+    return output.age_years is None or age is None or output.age_years.holds(age)
+
+
+def _age_reasons(output: OutputSpec, manifest: ModelManifest, inputs: Mapping[str, InputValue]) -> tuple[Reason, ...]:
+    """Return why an output of an eligible patient is withheld at this age, where the manifest has a code for that."""
+    ages = [inputs[spec.name].value for spec in manifest.inputs if isinstance(spec.feature, Age)]
+    if not output.age_reason or _is_at_age(output, ages[0] if ages else None):
+        return ()
+    return (Reason(ReasonCode(output.age_reason), "", "not made for this age"),)
 
 
 def choose_variant(manifest: ModelManifest, inputs: Mapping[str, InputValue]) -> Variant | None:
@@ -103,6 +121,25 @@ def _reasons(
         exclusions = (inputs[exclusion.name] for exclusion in manifest.eligibility.exclusions)
         cautions += (reason for value in exclusions for reason in value.reasons if not reason.withholds)
     return _once((*reasons, *cautions))
+
+
+def after_run(manifest: ModelManifest, report: QualityReport, applicable: Sequence[bool]) -> QualityReport:
+    """Return the report once the graph has run: outputs of valid inputs that the manifest lets the graph withhold are told as withheld."""
+    withheld = {
+        output.name: (Reason(ReasonCode.VALUE_OUT_OF_MODEL_RANGE, output.graph_decides, f"{output.title}: no figure beyond the range"),)
+        for output in manifest.outputs
+        if output.graph_decides and output.name in report.available and not applicable[output.index]
+    }
+    if not withheld:
+        return report
+    reasons = _once((*report.reasons, *(reason for group in withheld.values() for reason in group)))
+    return msgspec.structs.replace(
+        report,
+        verdict=decide_verdict(reasons, withheld, answered=len(withheld) < len(report.available)),
+        reasons=reasons,
+        available=tuple(name for name in report.available if name not in withheld),
+        withheld={**report.withheld, **withheld},
+    )
 
 
 def decide_verdict(reasons: tuple[Reason, ...], withheld: Mapping[str, tuple[Reason, ...]], *, answered: bool) -> Verdict:

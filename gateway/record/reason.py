@@ -33,6 +33,7 @@ class ReasonCode(enum.StrEnum):
     NOT_CONTEMPORANEOUS = "NOT_CONTEMPORANEOUS"
     UNSTABLE_CREATININE = "UNSTABLE_CREATININE"
     CONFIG_MISSING = "CONFIG_MISSING"
+    AGE_12_17 = "AGE_12_17"  # the score is given with the rule for this age, what was fitted in adults is not
     RUNTIME_FAILURE = "RUNTIME_FAILURE"  # the model could not be run, or its output was not believable
     # The answer is given, with something to say about it.
     CAUTION = "CAUTION"

@@ -15,6 +15,7 @@ from functools import partial
 import msgspec
 
 from gateway.features.manifest import ModelManifest
+from gateway.quality.judge import after_run
 from gateway.quality.report import QualityReport
 from gateway.quality.stated import as_variant, report_for_stated
 from gateway.registry.cells import CsvRow, UnusableRow, number_of, tolerance_of
@@ -142,7 +143,8 @@ class _ApplicabilityCheck:
 
     def check(self, row: CsvRow) -> str:
         """Return what differs, "" for nothing."""
-        report = report_for_stated(self._manifest, _stated(row["input_json"]), self._terminology)
+        judged = report_for_stated(self._manifest, _stated(row["input_json"]), self._terminology)
+        report, disagreement = self._after_run(judged)
         found = as_variant(self._manifest, report, row.get("model_id", ""))
         pairs = (
             ("status", found.status, row["expected_status"]),
@@ -151,16 +153,17 @@ class _ApplicabilityCheck:
             ("fallbacks", frozenset(found.fallbacks), _listed(row["expected_fallback"]) - {"none"}),
         )
         wrong = [f"{what}: {_words(got)} instead of {_words(expected)}" for what, got, expected in pairs if got != expected]
-        return "; ".join(filter(None, [*wrong, self._graph_disagrees(report)]))
+        return "; ".join(filter(None, [*wrong, disagreement]))
 
-    def _graph_disagrees(self, report: QualityReport) -> str:
+    def _after_run(self, judged: QualityReport) -> tuple[QualityReport, str]:
         """The graph poisons by itself: it must hold for available what the judgement holds for available, and nothing it withholds."""
-        if not report.available:
-            return ""
-        tensors = {spec.tensor: report.inputs[spec.name].tensor_value for spec in self._manifest.inputs}
-        result = self._run(tensors, report.variant_index)
+        if not judged.available:
+            return judged, ""
+        tensors = {spec.tensor: judged.inputs[spec.name].tensor_value for spec in self._manifest.inputs}
+        result = self._run(tensors, judged.variant_index)
+        report = after_run(self._manifest, judged, result.applicable)
         applies = {output.name for output in self._manifest.outputs if result.applicable[output.index]}
-        return "" if applies == set(report.available) else "the graph and the judgement disagree on what applies"
+        return report, "" if applies == set(report.available) else "the graph and the judgement disagree on what applies"
 
 
 def _stated(text: str) -> Mapping[str, object]:

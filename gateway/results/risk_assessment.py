@@ -47,7 +47,7 @@ STATUS: Mapping[Verdict, str] = {
 }
 _ERROR_CODES = frozenset({ReasonCode.NOT_FETCHED, ReasonCode.IMPLAUSIBLE_VALUE, ReasonCode.RUNTIME_FAILURE})
 RETROSPECTIVE = "Retrospective: what was effective, issued or recorded later is left out; statuses are today's."
-Periods = Mapping[int, dict[str, str]]  # by horizon in years
+Periods = Mapping[str, Mapping[str, str]]  # by output
 
 
 def model_status(found: ModelAnswer) -> str:
@@ -123,8 +123,7 @@ def _method(system: str, found: ModelAnswer) -> dict[str, object]:
 def _predictions(answer: AssessmentAnswer, found: ModelAnswer) -> list[dict[str, object]]:
     given = {prediction.output: prediction for prediction in found.predictions}
     outputs = [output for output in found.manifest.outputs if not output.detail]
-    horizons = {output.horizon_years for output in outputs}
-    periods = {years: period(answer.as_of, years) for years in horizons if years is not None}
+    periods = _periods(answer.as_of, outputs)
     shown = []
     for output in outputs:
         if output.name in given:
@@ -179,9 +178,21 @@ def _outcome(output: OutputSpec, periods: Periods) -> dict[str, object]:
         coding = output.outcome
         outcome["coding"] = [{"system": coding.system, "code": coding.code, "display": coding.display}]
     shown: dict[str, object] = {"outcome": outcome}
-    if output.horizon_years is not None:
-        shown["whenPeriod"] = periods[output.horizon_years]
+    if output.name in periods:
+        shown["whenPeriod"] = periods[output.name]
     return shown
+
+
+def _periods(start: dt.datetime, outputs: Iterable[OutputSpec]) -> Periods:
+    """Return the period of each output that declares a horizon; outputs of one horizon share one."""
+    by_years: dict[int, dict[str, str]] = {}
+    found: dict[str, Mapping[str, str]] = {}
+    for output in outputs:
+        if output.horizon_years is not None:
+            found[output.name] = by_years.setdefault(output.horizon_years, period(start, output.horizon_years))
+        elif output.horizon_days is not None:
+            found[output.name] = {"start": start.isoformat(), "end": (start + dt.timedelta(days=output.horizon_days)).isoformat()}
+    return found
 
 
 def period(start: dt.datetime, years: int) -> dict[str, str]:

@@ -28,6 +28,7 @@ REASONS: Mapping[ReasonCode, str] = {
     ReasonCode.NOT_CONTEMPORANEOUS: "the values are too far apart in time",
     ReasonCode.UNSTABLE_CREATININE: "creatinine is not steady",
     ReasonCode.CONFIG_MISSING: "a setting of this site is missing",
+    ReasonCode.AGE_12_17: "12 to 17 years: both sexes get the term for women, and there is no survival figure for this age",
     ReasonCode.RUNTIME_FAILURE: "the model could not be run",
     ReasonCode.CAUTION: "caution",
     ReasonCode.ASSUMED: "assumed",

@@ -19,7 +19,6 @@ CREATININE_HIGHEST_MG_DL = 4.0  # also the creatinine of a patient on dialysis
 SODIUM_BOUNDS_MMOL_L = (125, 137)
 SODIUM_COUNTS_ABOVE = 11
 LOWEST, HIGHEST = 6, 40
-UNIT = "{score}"
 NOT_THE_SAME = "The versions of MELD are not interchangeable: compare this number only with others of the same version."
 LIMITS = ("Adults with end-stage liver disease.", NOT_THE_SAME, "The INR does not reflect the liver under a vitamin K antagonist.")
 PARAMETERS = ("bilirubin_mg_dl", "inr", "creatinine_mg_dl", "dialysis_2x_7d_0_1")
@@ -40,7 +39,7 @@ def _unlimited(inputs: ScoreInputs) -> int:
 
 
 def _limited(score: int) -> ScoreResult:
-    return ScoreResult(value=float(min(max(score, LOWEST), HIGHEST)), unit=UNIT, notes=(NOT_THE_SAME,))
+    return ScoreResult(value=float(min(max(score, LOWEST), HIGHEST)), notes=(NOT_THE_SAME,))
 
 
 def _original(inputs: ScoreInputs) -> ScoreResult:
@@ -67,6 +66,7 @@ MELD_NA = Score(
     parameters=(*PARAMETERS, "sodium_mmol_l"),
     formula=_with_sodium,
     vector_column="expected_meld_na",
+    scale="score",
 )
 
 MELD_ORIGINAL = Score(
@@ -80,4 +80,5 @@ MELD_ORIGINAL = Score(
     parameters=PARAMETERS,
     formula=_original,
     vector_column="expected_meld_original",
+    scale="score",
 )

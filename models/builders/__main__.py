@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from models.builders import cha2ds2vasc, ckdepi2021, fib4, kfre, prevent
+from models.builders import cha2ds2vasc, ckdepi2021, fib4, kfre, meld3, prevent
 
 SUMS = "SHA256SUMS"
 BUILDS: dict[str, Callable[[Path], bytes]] = {
@@ -17,6 +17,7 @@ BUILDS: dict[str, Callable[[Path], bytes]] = {
     "ckdepi2021/1.0.0": ckdepi2021.build,
     "fib4/1.0.0": fib4.build,
     "kfre/1.0.0": kfre.build,
+    "meld3/1.0.0": meld3.build,
     "prevent/1.0.0": prevent.build,
 }
 

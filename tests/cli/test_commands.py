@@ -616,3 +616,49 @@ def test_a_score_made_of_conditions(run, tmp_path, codes, in_use, status, says):
     numbers = [extension[kind] for extension in told for kind in ("valueDecimal", "valueInteger") if kind in extension]
     assert numbers == ([int(says)] if says.isdecimal() else [])
     assert says in json.dumps(answer)
+
+
+# LOINC: bilirubin, sodium, INR, creatinine, albumin; the example of Kim 2021, table 4, that gives 16
+MELD_TESTS = {
+    "1975-2": (2.5, "mg/dL"),
+    "2951-2": (131, "mmol/L"),
+    "6301-6": (1.0, "{INR}"),
+    "2160-0": (1.2, "mg/dL"),
+    "1751-7": (3.8, "g/dL"),
+}
+
+
+def assessed_meld(run, path):
+    told = run("assess", path, "--model", "meld3", "--as-of", "2026-01-06T00:00:00Z", "--record-complete", "--json")
+    assert told.exit_code == 0, told.output
+    entries = [entry["resource"] for entry in json.loads(told.stdout)["entry"]]
+    return [resource for resource in entries if resource["resourceType"] == "RiskAssessment"]
+
+
+def test_a_score_and_a_probability_in_one_answer(run, tmp_path):
+    """MELD 3.0 of a woman: 17 points without a percentage, the risk of death with its 90 days; what is assumed is said."""
+    (answer,) = assessed_meld(run, liver_record(tmp_path, MELD_TESTS))
+    points, death = answer["prediction"]
+    assert answer["status"] == "preliminary"  # dialysis is assumed, and whether she takes a vitamin K antagonist is not known
+    assert "ASSUMED:dialysis=0" in json.dumps(answer["extension"])
+    assert "probabilityDecimal" not in points
+    assert 17 in [extension.get("valueDecimal", extension.get("valueInteger")) for extension in points["extension"]]
+    assert death["probabilityDecimal"] == 3.226  # 100 * (1 - 0.967744746...), the vector MELD3-002
+    assert death["whenPeriod"]["start"][:10] == "2026-01-06"
+    assert death["whenPeriod"]["end"][:10] == "2026-04-06"
+
+
+def test_a_minor_gets_the_points_and_no_survival_figure(run, tmp_path):
+    """From 12 to 17 years: the other output is withheld with its own code."""
+    (answer,) = assessed_meld(run, liver_record(tmp_path, MELD_TESTS, born="2010-01-01"))
+    assert "AGE_12_17" in json.dumps(answer["extension"])
+    assert [prediction.get("probabilityDecimal") for prediction in answer["prediction"]] == [None, None]
+
+
+@pytest.mark.parametrize(("absent", "score"), [("1751-7", "MELD-Na"), ("2951-2", "original version"), ("1975-2", None)])
+def test_the_chain_of_older_versions(run, tmp_path, absent, score):
+    """No albumin: MELD-Na. No sodium: the original. No bilirubin: nothing. Never in the place of MELD 3.0."""
+    own, *others = assessed_meld(run, liver_record(tmp_path, {code: found for code, found in MELD_TESTS.items() if code != absent}))
+    assert own["status"] == "cancelled"
+    assert len(others) == (score is not None)
+    assert score is None or score in json.dumps(others[0]["method"])

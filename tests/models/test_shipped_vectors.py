@@ -8,6 +8,9 @@ from gateway.registry import check_file, check_shipped
 
 # model, file of the clinical folder, rows that must at least be there
 FILES = [
+    ("meld3", "meld3_vectors.csv", 46),
+    ("meld3", "meld_na_vectors.csv", 27),
+    ("meld3", "applicability_vectors.csv", 4),
     ("prevent", "prevent_vectors.csv", 90),
     ("prevent", "framingham_bmi_vectors.csv", 45),
     ("prevent", "applicability_vectors.csv", 12),
@@ -28,6 +31,8 @@ SHIPPED_AS = {
     "framingham_bmi_vectors.csv": "fallback_vectors.csv",
     "kfre_vectors.csv": "vectors.csv",
     "kdigo_risk_vectors.csv": "fallback_vectors.csv",
+    "meld3_vectors.csv": "vectors.csv",
+    "meld_na_vectors.csv": "fallback_vectors.csv",
 }
 
 
