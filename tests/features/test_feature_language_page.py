@@ -1,0 +1,45 @@
+"""docs/feature-language.md: every example is what the manifest's own decoder takes, and no operator is left out."""
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway.features import manifest as language
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "feature-language.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"```toml (\w+)\n(.*?)```", PAGE, re.DOTALL)
+FORMS = {
+    "consistency": language.Consistency,
+    "eligibility": language.Eligibility,
+    "fallback": language.FallbackSpec,
+    "finding": language.Finding,
+    "input": language.InputSpec,
+    "output": language.OutputSpec,
+    "spread": language.Spread,
+    "variant": language.Variant,
+}
+
+
+class _Holder(msgspec.Struct, forbid_unknown_fields=True):
+    feature: language.Feature
+
+
+@pytest.mark.parametrize(("form", "example"), EXAMPLES, ids=[f"{place}-{form}" for place, (form, _) in enumerate(EXAMPLES)])
+def test_every_example_is_decoded(form, example):
+    """With unknown keys refused, as in a release."""
+    document = msgspec.toml.decode(example.encode())
+    if form == "feature":
+        msgspec.convert({"feature": document}, _Holder)
+    else:
+        msgspec.convert(document, FORMS[form])
+
+
+def test_every_operator_and_section_has_an_example():
+    """What a manifest may say stands on the page."""
+    union = msgspec.inspect.type_info(language.Feature)
+    tags = {member.cls.__struct_config__.tag for member in union.types}
+    shown = {msgspec.toml.decode(example.encode())["operator"] for form, example in EXAMPLES if form == "feature"}
+    assert shown == tags
+    assert {form for form, _ in EXAMPLES} == {*FORMS, "feature"}
