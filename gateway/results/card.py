@@ -4,6 +4,8 @@
 |---|---|---|
 | alert output at or above the threshold | one, by band | shown |
 | alert output below it | none | below-threshold |
+| a model without an alert output | none: it has no threshold | no-threshold |
+| a measurement that other models read | none | feeds-others |
 | a fallback score answered | info, under its own name | fallback |
 | something missing, old, impossible, contradictory | info that names it | no-estimate |
 | something could not be fetched or may not be seen | info that names it | no-estimate |
@@ -86,7 +88,7 @@ def render_cards(answer: AssessmentAnswer, policy: CardPolicy) -> dict[str, obje
     told = []
     for found in answer.answers:
         if found.manifest.alert_output is None:
-            told.append(_told(found, "feeds-others"))
+            told.append(_told(found, "feeds-others" if found.manifest.result == "measurement" else "no-threshold"))
             continue
         reason, card = _decide(answer, found, policy)
         told.append(_told(found, reason))

@@ -187,8 +187,9 @@ def test_the_chosen_patients_show_what_they_were_chosen_for(loaded, asked, answe
 
 
 def verdict_of(answer):
-    """Return the verdict of the first RiskAssessment."""
-    first = next(resource for resource in resources(answer) if resource["resourceType"] == "RiskAssessment")
+    """Return the verdict of the ten-year model."""
+    risks = [resource for resource in resources(answer) if resource["resourceType"] == "RiskAssessment"]
+    first = next(risk for risk in risks if "prevent" in [coding["code"] for coding in risk["method"]["coding"]])
     return next(one["valueCode"] for one in first["extension"] if one["url"].endswith("/verdict"))
 
 

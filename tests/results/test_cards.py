@@ -82,6 +82,16 @@ def test_no_situation_ends_in_silence_unless_the_patient_explains_it(answers):
         assert told(response)["ckdepi2021"]["reason"] == "feeds-others"
 
 
+def test_a_model_without_a_threshold_is_told_as_such(answers):
+    """It makes no card, and does not look as if it only fed others."""
+    answer = answers.cases()["no lipids: the fallback score"]
+    (risk,) = [found for found in answer.answers if found.manifest.name == "prevent"]
+    without = msgspec.structs.replace(risk, manifest=msgspec.structs.replace(risk.manifest, alert_output=None))
+    response = render_cards(msgspec.structs.replace(answer, answers=(without,)), POLICY)
+    assert response["cards"] == []
+    assert told(response)["prevent"]["reason"] == "no-threshold"
+
+
 def test_detail_says_what_how_sure_why_and_what_is_missing(answers):
     """The detail holds numbers, inputs with value and day, what was not used and why, setting, times and citation."""
     detail = render_cards(answers.cases()["no lipids: the fallback score"], POLICY)["cards"][0]["detail"]
