@@ -10,6 +10,7 @@ import socket
 import sys
 
 import msgspec
+import typer
 
 from gateway.audit.shared_log import SharedLog
 from gateway.cli.serve import run_server
@@ -47,4 +48,7 @@ def stop() -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:4]))
+    try:
+        main(*map(int, sys.argv[1:4]))
+    except typer.Exit as ended:  # there is no command line above this one to turn it into a status
+        sys.exit(ended.exit_code)
