@@ -24,7 +24,7 @@ from gateway.identity import Permission
 from gateway.record import build_record, hide_later
 from gateway.record.drop import DropReason
 from gateway.record.values import PatientRecord
-from gateway.results.answer import AssessmentAnswer
+from gateway.results.answer import AssessmentAnswer, ModelAnswer
 from gateway.terminology import Terminology
 
 # An as-of time this close to the clock is "now": callers stamp their requests a moment before they send them.
@@ -74,22 +74,7 @@ async def assess(request: AssessmentRequest, gateway: Gateway, render: Render) -
     """
     as_of, retrospective = resolve_as_of(request, gateway.clock.now())
     async with audited(request, gateway, as_of) as entry:
-        releases = select_releases(request, gateway)
-        if request.pulls:
-            await entry.open()
-        fetched = await fetch_record(request, gateway, tuple(release.manifest for release in releases))
-        record = hide_later(build_record(fetched, gateway.reading), as_of)
-        check_one_patient(request, record)
-        answers = await compute_answers(
-            record,
-            releases,
-            gateway.runtime,
-            gateway.terminology,
-            as_of=as_of,
-            deadline=request.deadline,
-            setting=request.setting,
-            site=gateway.site,
-        )
+        record, answers = await read_and_compute(request, gateway, entry, as_of)
         answer = AssessmentAnswer(
             assessment_id=gateway.new_id(),
             patient_id=request.patient_id,
@@ -107,6 +92,33 @@ async def assess(request: AssessmentRequest, gateway: Gateway, render: Render) -
     if not wanted:
         await entry.not_delivered()
     return Assessed(answer=answer, body=body, receipt=receipt, wanted=wanted)
+
+
+async def read_and_compute(
+    request: AssessmentRequest, gateway: Gateway, entry: AuditEntry, as_of: dt.datetime
+) -> tuple[PatientRecord, tuple[ModelAnswer, ...]]:
+    """Fetch or take the record, and answer for the models asked about and those they read; nothing is read before ACCESS is durable.
+
+    Raises:
+        gateway.errors.GatewayError: no such model, the Patient could not be had, or ACCESS is not durable.
+    """
+    releases = select_releases(request, gateway)
+    if request.pulls:
+        await entry.open()
+    fetched = await fetch_record(request, gateway, tuple(release.manifest for release in releases))
+    record = hide_later(build_record(fetched, gateway.reading), as_of)
+    check_one_patient(request, record)
+    answers = await compute_answers(
+        record,
+        releases,
+        gateway.runtime,
+        gateway.terminology,
+        as_of=as_of,
+        deadline=request.deadline,
+        setting=request.setting,
+        site=gateway.site,
+    )
+    return record, answers
 
 
 @contextlib.asynccontextmanager

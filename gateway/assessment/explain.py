@@ -5,11 +5,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.assessment.assess import Gateway, audited, check_one_patient, fetch_record, resolve_as_of, select_releases
-from gateway.assessment.compute import compute_answers
+from gateway.assessment.assess import Gateway, audited, read_and_compute, resolve_as_of
 from gateway.assessment.request import AssessmentRequest
 from gateway.features.value import InputValue
-from gateway.record import build_record, hide_later
 from gateway.record.values import Dropped
 from gateway.results.answer import ModelAnswer
 from gateway.results.explain import explain_input, features_by_name
@@ -35,22 +33,7 @@ async def explain_model(request: AssessmentRequest, gateway: Gateway) -> ModelOv
     (name,) = request.models
     as_of, _ = resolve_as_of(request, gateway.clock.now())
     async with audited(request, gateway, as_of) as entry:
-        releases = select_releases(request, gateway)
-        if request.pulls:
-            await entry.open()
-        fetched = await fetch_record(request, gateway, tuple(release.manifest for release in releases))
-        record = hide_later(build_record(fetched, gateway.reading), as_of)
-        check_one_patient(request, record)
-        answers = await compute_answers(
-            record,
-            releases,
-            gateway.runtime,
-            gateway.terminology,
-            deadline=request.deadline,
-            as_of=as_of,
-            setting=request.setting,
-            site=gateway.site,
-        )
+        record, answers = await read_and_compute(request, gateway, entry, as_of)
         answer = next(found for found in answers if found.manifest.name == name)
         features = features_by_name(answer.manifest)
         inputs = {found: answer.report.inputs[found] for found in features}
