@@ -12,7 +12,7 @@ from gateway import __version__
 from gateway.api.exchange import JSON, Answer, Exchange
 from gateway.api.v2_request import APPLICABLE, DATATYPE, V2Request, read_request
 from gateway.assessment.assess import Gateway
-from gateway.assessment.infer import InferenceRequest, InferredRow, choose_variant, infer
+from gateway.assessment.infer import InferenceRequest, InferredRow, infer, variant_of
 from gateway.assessment.ports import ReleasedModel
 from gateway.clock import Deadline
 from gateway.errors import ErrorCode, GatewayError, NotApplicable, NotFound
@@ -100,7 +100,7 @@ def render(manifest: ModelManifest, asked: V2Request, rows: Sequence[InferredRow
     body: dict[str, object] = {"model_name": manifest.name, "model_version": manifest.version, "outputs": outputs}
     if asked.id is not None:
         body["id"] = asked.id
-    variant = choose_variant(manifest, given)
+    variant = variant_of(manifest, given)
     if variant is not None:
         body["parameters"] = {"variant": variant.name}
     return orjson.dumps(body)

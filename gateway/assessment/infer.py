@@ -5,16 +5,19 @@ an optional input that is not there chooses the variant, as in an assessment.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import msgspec
 
 from gateway.assessment.assess import Gateway
+from gateway.assessment.ladder import run_graph
 from gateway.assessment.ports import ReleasedModel, RunFailed, RunResult
 from gateway.audit.record import EventType, Outcome, RecordDraft
 from gateway.clock import Deadline
 from gateway.errors import ErrorCode, Unavailable
 from gateway.features.manifest import InputSpec, ModelManifest, OutputSpec, ReleaseIdentity, Variant
 from gateway.identity import Caller, RequestId
+from gateway.quality.judge import variant_for
 
 Row = Mapping[str, float]
 _encode = msgspec.json.Encoder().encode
@@ -73,11 +76,9 @@ async def infer(request: InferenceRequest, gateway: Gateway, render: Callable[[S
     return Inferred(body=body, receipt=str(receipt), wanted=wanted)
 
 
-def choose_variant(manifest: ModelManifest, given: frozenset[str]) -> Variant | None:
-    """Return the variant made for exactly these optional inputs (names of tensors), or None."""
-    names = {spec.name for spec in manifest.inputs if spec.optional and spec.tensor in given}
-    exact = next((variant for variant in manifest.variants if any(set(wanted) == names for wanted in variant.when)), None)
-    return exact or next((variant for variant in manifest.variants if variant.otherwise), None)
+def variant_of(manifest: ModelManifest, given: AbstractSet[str]) -> Variant | None:
+    """Return the variant for the optional inputs that are given, by tensor; the rule is that of an assessment."""
+    return variant_for(manifest, {spec.name for spec in manifest.inputs if spec.optional and spec.tensor in given})
 
 
 def inapplicable_outputs(manifest: ModelManifest, row: Row) -> frozenset[str]:
@@ -108,11 +109,10 @@ async def _run(request: InferenceRequest, gateway: Gateway, row: Row) -> Inferre
     if request.deadline.remaining_s() <= 0:
         raise Unavailable(ErrorCode.MODEL_UNAVAILABLE, "The rows could not be run in time.")
     manifest = request.release.manifest
-    variant = choose_variant(manifest, frozenset(row))
+    variant = variant_of(manifest, row.keys())
     tensors = {spec.tensor: row.get(spec.tensor, float("nan")) for spec in manifest.inputs}
     try:
-        found = gateway.runtime.run(manifest.name, tensors, variant.index if variant else None, request.deadline)
-        result = found if isinstance(found, RunResult) else await found
+        result = await run_graph(gateway.runtime, manifest.name, tensors, variant.index if variant else None, request.deadline)
     except RunFailed as failure:
         raise Unavailable(ErrorCode.MODEL_UNAVAILABLE, "The model gave no believable result.", detail=failure.reason) from failure
     outside = inapplicable_outputs(manifest, row)

@@ -27,8 +27,7 @@ async def climb_down(release: ReleasedModel, report: QualityReport, runtime: Mod
     if not report.available:
         return _without_graph(release, report, rung_reason="")
     try:
-        found = runtime.run(release.manifest.name, _tensors(release.manifest, report.inputs), report.variant_index, deadline)
-        result = found if isinstance(found, RunResult) else await found
+        result = await run_graph(runtime, release.manifest.name, _tensors(release.manifest, report.inputs), report.variant_index, deadline)
     except RunFailed as failure:
         return _without_graph(release, _after_failure(release.manifest, report), rung_reason=failure.reason)
     report = after_run(release.manifest, report, result.applicable)
@@ -44,6 +43,18 @@ async def climb_down(release: ReleasedModel, report: QualityReport, runtime: Mod
         predictions=tuple(_predictions(release.manifest, values)),
         fallbacks=_fallback_answers(release.manifest, report),
     )
+
+
+async def run_graph(
+    runtime: ModelRuntime, model: str, tensors: Mapping[str, float], variant_index: int | None, deadline: Deadline
+) -> RunResult:
+    """Run one row; a graph in the process answers at once, and no task is switched for it.
+
+    Raises:
+        RunFailed: no rung gave a believable result.
+    """
+    found = runtime.run(model, tensors, variant_index, deadline)
+    return found if isinstance(found, RunResult) else await found
 
 
 def _tensors(manifest: ModelManifest, inputs: Mapping[str, InputValue]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import msgspec
 
@@ -73,17 +74,21 @@ def _is_at_age(output: OutputSpec, age: float | None) -> bool:
 
 def _age_reasons(output: OutputSpec, manifest: ModelManifest, inputs: Mapping[str, InputValue]) -> tuple[Reason, ...]:
     """Return why an output of an eligible patient is withheld at this age, where the manifest has a code for that."""
+    if not output.age_reason:
+        return ()
     ages = [inputs[spec.name].value for spec in manifest.inputs if isinstance(spec.feature, Age)]
-    if not output.age_reason or _is_at_age(output, ages[0] if ages else None):
+    if _is_at_age(output, ages[0] if ages else None):
         return ()
     return (Reason(ReasonCode(output.age_reason), "", "not made for this age"),)
 
 
 def choose_variant(manifest: ModelManifest, inputs: Mapping[str, InputValue]) -> Variant | None:
-    """Return the variant made for exactly the optional inputs that are usable, or None."""
-    if not manifest.variants:
-        return None
-    valid = {spec.name for spec in manifest.inputs if spec.optional and inputs[spec.name].usable}
+    """Return the variant made for exactly the optional inputs that are valid, else the one for everything else, or None."""
+    return variant_for(manifest, {spec.name for spec in manifest.inputs if spec.optional and inputs[spec.name].usable})
+
+
+def variant_for(manifest: ModelManifest, valid: AbstractSet[str]) -> Variant | None:
+    """Return the variant made for exactly these optional inputs, by name, else the one for everything else, or None."""
     exact = next((variant for variant in manifest.variants if any(set(names) == valid for names in variant.when)), None)
     return exact or next((variant for variant in manifest.variants if variant.otherwise), None)
 
