@@ -14,7 +14,7 @@ import botocore.config
 import botocore.exceptions
 
 from gateway.audit.kms import KEY_BYTES, GeneratedKey, KeyFailure, KmsHealth
-from gateway.audit.sealed_signer import load_signer
+from gateway.audit.sealed_signer import load_signer, require_signer
 
 WAIT_S_MAX = 1.0  # per attempt, connecting and reading each
 ATTEMPTS_MAX = 3
@@ -29,8 +29,8 @@ class AwsKms:
 
     remote = True
 
-    def __init__(self, key_id: str, signing_file: Path, *, region: str = "", endpoint: str = "") -> None:
-        """Ask for the key and unseal the signing key.
+    def __init__(self, key_id: str, signing_file: Path | None, *, region: str = "", endpoint: str = "") -> None:
+        """Ask for the key and unseal the signing key; `signing_file` None leaves the signing key away, for making it.
 
         Raises:
             KeyFailure: the service cannot be reached, the key is unknown or not enabled, or the sealed signing key does not fit.
@@ -41,16 +41,7 @@ class AwsKms:
         health = self.health()
         if not health.usable:
             raise KeyFailure(health.reason)
-        self._signer = load_signer(signing_file, self.unwrap)
-
-    @classmethod
-    def wrapper(cls, key_id: str, *, region: str = "", endpoint: str = "") -> Callable[[bytes, str], bytes]:
-        """Return the wrapping alone, for making the sealed signing key."""
-        opened = cls.__new__(cls)
-        opened._client = _client(region, endpoint)  # noqa: SLF001 - its own class
-        opened._key_id = key_id  # noqa: SLF001 - its own class
-        opened._arn = opened._describe()["Arn"]  # noqa: SLF001 - its own class
-        return opened.wrap
+        self._signer = load_signer(signing_file, self.unwrap) if signing_file is not None else None
 
     @property
     def kek_id(self) -> str:
@@ -59,8 +50,12 @@ class AwsKms:
 
     @property
     def public_key(self) -> bytes:
-        """Return the 32 bytes of the Ed25519 public key."""
-        return self._signer.public_key().public_bytes_raw()
+        """Return the 32 bytes of the Ed25519 public key.
+
+        Raises:
+            KeyFailure: there is no signing key.
+        """
+        return require_signer(self._signer).public_key().public_bytes_raw()
 
     def generate(self, context: str) -> GeneratedKey:
         """Return a new key, made by the service."""
@@ -89,8 +84,12 @@ class AwsKms:
         return _bytes(answer, "Plaintext")
 
     def sign(self, message: bytes) -> bytes:
-        """Return an Ed25519 signature."""
-        return self._signer.sign(message)
+        """Return an Ed25519 signature.
+
+        Raises:
+            KeyFailure: there is no signing key.
+        """
+        return require_signer(self._signer).sign(message)
 
     def health(self) -> KmsHealth:
         """Ask the service for the key's state: one that is disabled or waits for deletion is not usable, whatever else still works."""

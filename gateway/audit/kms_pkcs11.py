@@ -15,7 +15,7 @@ import pkcs11
 from pkcs11.exceptions import PKCS11Error
 
 from gateway.audit.kms import KEY_BYTES, NONCE_BYTES, GeneratedKey, KeyFailure, KmsHealth
-from gateway.audit.sealed_signer import load_signer
+from gateway.audit.sealed_signer import load_signer, require_signer
 
 TAG_BITS = 128
 PIN_BYTES_MAX = 256
@@ -56,9 +56,7 @@ class Pkcs11Kms:
         Raises:
             KeyFailure: there is no signing key.
         """
-        if self._signer is None:
-            raise KeyFailure("there is no signing key yet")
-        return self._signer.public_key().public_bytes_raw()
+        return require_signer(self._signer).public_key().public_bytes_raw()
 
     def generate(self, context: str) -> GeneratedKey:
         """Return a new key."""
@@ -87,9 +85,7 @@ class Pkcs11Kms:
         Raises:
             KeyFailure: there is no signing key.
         """
-        if self._signer is None:
-            raise KeyFailure("there is no signing key yet")
-        return self._signer.sign(message)
+        return require_signer(self._signer).sign(message)
 
     def health(self) -> KmsHealth:
         """Wrap and unwrap a fresh key on the token."""

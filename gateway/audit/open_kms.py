@@ -40,7 +40,7 @@ def make_keys(settings: Settings) -> None:
         if kms.provider == "aws":
             from gateway.audit.kms_aws import AwsKms  # noqa: PLC0415 - an extra
 
-            make_signer(Path(kms.signing_file), AwsKms.wrapper(kms.aws_key, region=kms.aws_region, endpoint=kms.aws_endpoint))
+            make_signer(Path(kms.signing_file), AwsKms(kms.aws_key, None, region=kms.aws_region, endpoint=kms.aws_endpoint).wrap)
         elif kms.provider == "pkcs11":
             from gateway.audit.kms_pkcs11 import Pkcs11Kms, read_pin  # noqa: PLC0415 - an extra
 

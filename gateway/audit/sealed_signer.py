@@ -45,6 +45,17 @@ def load_signer(path: Path, unwrap: Wrap) -> Ed25519PrivateKey:
     return signer
 
 
+def require_signer(signer: Ed25519PrivateKey | None) -> Ed25519PrivateKey:
+    """Return the signing key of a service that was opened with one.
+
+    Raises:
+        KeyFailure: it was opened to make one.
+    """
+    if signer is None:
+        raise KeyFailure("there is no signing key yet")
+    return signer
+
+
 def make_signer(path: Path, wrap: Wrap) -> None:
     """Create the file with a fresh key, mode 0400, synced to disk. Never overwrites.
 

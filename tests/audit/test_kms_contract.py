@@ -69,7 +69,7 @@ def aws_client(address):
 
 def open_aws(address, folder, key_id):
     if not (folder / "signing.json").exists():
-        make_signer(folder / "signing.json", AwsKms.wrapper(key_id, region=REGION, endpoint=address))
+        make_signer(folder / "signing.json", AwsKms(key_id, None, region=REGION, endpoint=address).wrap)
     return AwsKms(key_id, folder / "signing.json", region=REGION, endpoint=address)
 
 
