@@ -86,8 +86,8 @@ class InputSpec(Strict, frozen=True, kw_only=True):
 
     `name`: in reason codes and in `record show`; `tensor`: in the graph and in vector files; `concept`: the concept or group of codes.csv
     it is about. `age_days_max`: hard limit per care setting, absent = the terminology's; `age_days_soft`: older than this is answered with
-    CAUTION:old. `optional`: its absence changes the variant, never the verdict. `missing_value`: what the graph gets for an absent
-    optional input (NaN when not given). `assumed`: taken, and said, where the input is missing and the data sheet allows it (ASSUMED).
+    CAUTION:old. `optional`: its absence changes the variant, never the verdict; the graph gets NaN for it. `assumed`: taken, and said,
+    where the input is missing and the data sheet allows it (ASSUMED).
     `words`: word -> number, where vector files state the input in words.
     """
 

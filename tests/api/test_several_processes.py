@@ -116,6 +116,8 @@ def test_the_server_processes_end_with_their_supervisor(tmp_path):
     with served(tmp_path) as (process, url):
         until(lambda: ready(url), "ready")
         processes = children(process.pid)
+        assert len(processes) == 2
+        assert all(map(alive, processes))
         process.kill()
         process.wait()
         until(lambda: not any(map(alive, processes)), "gone")

@@ -516,8 +516,9 @@ def liver_record(tmp_path, tests, *, born="1960-01-01", upper_limit=None):
     return path
 
 
-def assessed_liver(run, path):
-    told = run("assess", path, "--model", "fib4", "--as-of", "2026-01-06T00:00:00Z", "--record-complete", "--json")
+def assessed_risks(run, path, model):
+    """Return the RiskAssessments of one model about a record that is declared complete."""
+    told = run("assess", path, "--model", model, "--as-of", "2026-01-06T00:00:00Z", "--record-complete", "--json")
     assert told.exit_code == 0, told.output
     entries = [entry["resource"] for entry in json.loads(told.stdout)["entry"]]
     return [resource for resource in entries if resource["resourceType"] == "RiskAssessment"]
@@ -525,7 +526,7 @@ def assessed_liver(run, path):
 
 def test_an_index_is_a_score_and_never_a_percentage(run, tmp_path):
     """FIB-4: the number stands in the extension and in the rationale, the band in qualitativeRisk; no probability, no period."""
-    (answer,) = assessed_liver(run, liver_record(tmp_path, LIVER))
+    (answer,) = assessed_risks(run, liver_record(tmp_path, LIVER), "fib4")
     (prediction,) = answer["prediction"]
     assert answer["status"] == "final"
     assert not {"probabilityDecimal", "probabilityRange", "whenPeriod"} & prediction.keys()
@@ -540,7 +541,7 @@ def test_an_index_is_a_score_and_never_a_percentage(run, tmp_path):
 )
 def test_an_index_without_a_band_says_why(run, tmp_path, tests, born, caution):
     """Too young, or an acute injury: the number with a caution, and no band."""
-    (answer,) = assessed_liver(run, liver_record(tmp_path, tests, born=born))
+    (answer,) = assessed_risks(run, liver_record(tmp_path, tests, born=born), "fib4")
     assert answer["status"] == "preliminary"
     assert "qualitativeRisk" not in answer["prediction"][0]
     assert caution.removeprefix("CAUTION:") in json.dumps(answer)
@@ -549,11 +550,11 @@ def test_an_index_without_a_band_says_why(run, tmp_path, tests, born, caution):
 def test_a_fallback_needs_the_laboratory_s_own_limit(run, tmp_path):
     """Without ALT: APRI where the AST's reference range is known, nothing where it would have to be guessed."""
     without_alt = {code: found for code, found in LIVER.items() if code != "1742-6"}
-    own, other = assessed_liver(run, liver_record(tmp_path, without_alt, upper_limit=40))
+    own, other = assessed_risks(run, liver_record(tmp_path, without_alt, upper_limit=40), "fib4")
     assert own["status"] == "cancelled"
     assert "0.83" in json.dumps(other["prediction"])  # 50 / 40 * 100 / 150
     assert "APRI" in json.dumps(other["method"])
-    (alone,) = assessed_liver(run, liver_record(tmp_path, without_alt))
+    (alone,) = assessed_risks(run, liver_record(tmp_path, without_alt), "fib4")
     assert alone["status"] == "cancelled"
 
 
@@ -598,19 +599,7 @@ def heart_record(tmp_path, *codes, in_use=True):
 )
 def test_a_score_made_of_conditions(run, tmp_path, codes, in_use, status, says):
     """CHA2DS2-VASc: only with atrial fibrillation, "no" only by the absence rule, its codes from the release itself."""
-    told = run(
-        "assess",
-        heart_record(tmp_path, *codes, in_use=in_use),
-        "--model",
-        "cha2ds2vasc",
-        "--as-of",
-        "2026-01-06T00:00:00Z",
-        "--record-complete",
-        "--json",
-    )
-    assert told.exit_code == 0, told.output
-    entries = [entry["resource"] for entry in json.loads(told.stdout)["entry"]]
-    (answer,) = [resource for resource in entries if resource["resourceType"] == "RiskAssessment"]
+    (answer,) = assessed_risks(run, heart_record(tmp_path, *codes, in_use=in_use), "cha2ds2vasc")
     assert answer["status"] == status
     told = answer["prediction"][0]["extension"]
     numbers = [extension[kind] for extension in told for kind in ("valueDecimal", "valueInteger") if kind in extension]
@@ -628,16 +617,9 @@ MELD_TESTS = {
 }
 
 
-def assessed_meld(run, path):
-    told = run("assess", path, "--model", "meld3", "--as-of", "2026-01-06T00:00:00Z", "--record-complete", "--json")
-    assert told.exit_code == 0, told.output
-    entries = [entry["resource"] for entry in json.loads(told.stdout)["entry"]]
-    return [resource for resource in entries if resource["resourceType"] == "RiskAssessment"]
-
-
 def test_a_score_and_a_probability_in_one_answer(run, tmp_path):
     """MELD 3.0 of a woman: 17 points without a percentage, the risk of death with its 90 days; what is assumed is said."""
-    (answer,) = assessed_meld(run, liver_record(tmp_path, MELD_TESTS))
+    (answer,) = assessed_risks(run, liver_record(tmp_path, MELD_TESTS), "meld3")
     points, death = answer["prediction"]
     assert answer["status"] == "preliminary"  # dialysis is assumed, and whether she takes a vitamin K antagonist is not known
     assert "ASSUMED:dialysis=0" in json.dumps(answer["extension"])
@@ -650,7 +632,7 @@ def test_a_score_and_a_probability_in_one_answer(run, tmp_path):
 
 def test_a_minor_gets_the_points_and_no_survival_figure(run, tmp_path):
     """From 12 to 17 years: the other output is withheld with its own code."""
-    (answer,) = assessed_meld(run, liver_record(tmp_path, MELD_TESTS, born="2010-01-01"))
+    (answer,) = assessed_risks(run, liver_record(tmp_path, MELD_TESTS, born="2010-01-01"), "meld3")
     assert "AGE_12_17" in json.dumps(answer["extension"])
     assert [prediction.get("probabilityDecimal") for prediction in answer["prediction"]] == [None, None]
 
@@ -658,7 +640,9 @@ def test_a_minor_gets_the_points_and_no_survival_figure(run, tmp_path):
 @pytest.mark.parametrize(("absent", "score"), [("1751-7", "MELD-Na"), ("2951-2", "original version"), ("1975-2", None)])
 def test_the_chain_of_older_versions(run, tmp_path, absent, score):
     """No albumin: MELD-Na. No sodium: the original. No bilirubin: nothing. Never in the place of MELD 3.0."""
-    own, *others = assessed_meld(run, liver_record(tmp_path, {code: found for code, found in MELD_TESTS.items() if code != absent}))
+    own, *others = assessed_risks(
+        run, liver_record(tmp_path, {code: found for code, found in MELD_TESTS.items() if code != absent}), "meld3"
+    )
     assert own["status"] == "cancelled"
     assert len(others) == (score is not None)
     assert score is None or score in json.dumps(others[0]["method"])

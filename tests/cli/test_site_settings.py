@@ -25,7 +25,8 @@ def test_a_known_word_none_or_one_that_nobody_asks_for_is_accepted(site):
 
 def test_a_model_that_is_not_served_does_not_ask():
     """Its setting is nobody's concern."""
-    load_models(Settings(site={"region": "europe"}, models=enabled("prevent")), load_code_sets(SHIPPED_MODELS))
+    served, _ = load_models(Settings(site={"region": "europe"}, models=enabled("prevent")), load_code_sets(SHIPPED_MODELS))
+    assert set(served) == {"ckdepi2021", "prevent"}
 
 
 def enabled(*names):
