@@ -17,7 +17,7 @@ from gateway.errors import Unavailable
 from gateway.identity import Caller, TenantId
 from gateway.store import Database, LogConnection, open_database
 
-LINGER_S = 0.02
+LINGER_S = 0.25  # longer than a busy loop takes to send an answer: on a slow machine 20 ms were over before the client had it
 CALLER = Caller(client_id="kill-client", tenant=TenantId("ward"), user="dr-kill")
 
 
