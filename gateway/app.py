@@ -155,8 +155,8 @@ def models_folder(settings: Settings) -> Path:
     return Path(settings.models.folder) if settings.models.folder else SHIPPED_MODELS
 
 
-def open_audit(settings: Settings, clock: Clock) -> AuditLog:
-    """Open the audit log; in development a missing key file is made on the way.
+def open_audit(settings: Settings, clock: Clock, *, on_loop: bool = False) -> AuditLog:
+    """Open the audit log; in development a missing key file is made on the way. `on_loop`: see `AuditLog.open`.
 
     Raises:
         gateway.audit.log.AuditLogError: the log cannot be used.
@@ -166,7 +166,7 @@ def open_audit(settings: Settings, clock: Clock) -> AuditLog:
     if settings.profile == "development" and settings.kms.provider == "file" and not Path(settings.audit.key_file).exists():
         make_keys(settings)
     database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return AuditLog.open(database, open_kms(settings), clock=clock)
+    return AuditLog.open(database, open_kms(settings), clock=clock, on_loop=on_loop)
 
 
 def make_source(settings: Settings, clock: Clock) -> FhirClient | None:

@@ -2,12 +2,11 @@
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 
 from gateway.assessment.ladder import climb_down
 from gateway.assessment.ports import ModelRuntime, ReleasedModel
 from gateway.clock import Deadline
-from gateway.features.context import ExtractionContext
+from gateway.features.context import NO_SITE, Chart, RecordIndex, SiteWords
 from gateway.features.extract import extract_inputs
 from gateway.features.manifest import ModelManifest, Setting
 from gateway.features.plan import models_read
@@ -18,9 +17,6 @@ from gateway.quality.upstream import output_as_input
 from gateway.record.values import PatientRecord
 from gateway.results.answer import ModelAnswer
 from gateway.terminology import Terminology
-
-ModelOutputs = dict[tuple[str, str], InputValue]
-NO_SITE: Mapping[str, float | str] = {}
 
 
 def required_models(manifests: Mapping[str, ModelManifest], wanted: Iterable[str]) -> tuple[str, ...]:
@@ -50,31 +46,32 @@ async def compute_answers(  # noqa: PLR0913 - when, in which setting and for whi
     as_of: dt.datetime,
     deadline: Deadline,
     setting: Setting | None = None,
-    site: Mapping[str, float | str] = NO_SITE,
+    site: SiteWords = NO_SITE,
 ) -> tuple[ModelAnswer, ...]:
     """Answer for every release, in the order given (upstream models first). The record is already hidden after `as_of`."""
-    outputs: ModelOutputs = {}
-    answers = []
-    read = {(found.model, found.output) for release in releases for found in models_read(release.manifest)}
+    index = RecordIndex(record, terminology, as_of)
+    given = _Given()
     for release in releases:
         manifest = release.manifest
         known_setting, source = care_setting(setting, record, as_of, manifest)
-        context = ExtractionContext(as_of=as_of, setting=known_setting, site=site)
-        inputs = extract_inputs(manifest, record, terminology, context, outputs)
+        inputs = extract_inputs(manifest, Chart(index, known_setting, site, given))
         report = judge(manifest, inputs, record.patient, as_of, known_setting, source)
-        answer = await climb_down(release, report, runtime, deadline)
-        outputs.update(_as_inputs(answer, read))
-        answers.append(answer)
-    return tuple(answers)
+        given.answers[manifest.name] = await climb_down(release, report, runtime, deadline)
+    return tuple(given.answers.values())
 
 
-def _as_inputs(answer: ModelAnswer, read: AbstractSet[tuple[str, str]]) -> ModelOutputs:
-    """Return those outputs that other models read, as they read them: unrounded, with lineage, evidence and reasons."""
-    manifest = answer.manifest
-    lineage = {"model": manifest.name, "version": manifest.version, "sha256": answer.release.graph_sha256}
-    values = {prediction.output: prediction.value for prediction in answer.predictions}
-    return {
-        (manifest.name, output.name): output_as_input(manifest, answer.report, output.name, values.get(output.name), lineage)
-        for output in manifest.outputs
-        if (manifest.name, output.name) in read
-    }
+class _Given:
+    """What the models have answered so far, as others read it: unrounded, with lineage, evidence and reasons."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, ModelAnswer] = {}
+
+    def get(self, output: tuple[str, str], /) -> InputValue | None:
+        """Return one output of a model; None where it was not run or has no such output."""
+        model, name = output
+        answer = self.answers.get(model)
+        if answer is None or all(spec.name != name for spec in answer.manifest.outputs):
+            return None
+        lineage = {"model": model, "version": answer.manifest.version, "sha256": answer.release.graph_sha256}
+        value = next((prediction.value for prediction in answer.predictions if prediction.output == name), None)
+        return output_as_input(answer.manifest, answer.report, name, value, lineage)

@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.assessment.assess import Gateway, audited, fetch_record, resolve_as_of
 from gateway.assessment.request import AssessmentRequest
-from gateway.features.context import ExtractionContext
+from gateway.features.context import Chart, RecordIndex
 from gateway.features.extract import extract_inputs
 from gateway.features.manifest import (
     CodedCategory,
@@ -124,8 +124,8 @@ def read_overview(
     record: PatientRecord, terminology: Terminology, manifest: ModelManifest, *, as_of: dt.datetime, setting: Setting
 ) -> Mapping[str, InputValue]:
     """Return every concept as found in the record (already hidden after `as_of`), graded for age by the terminology's limits."""
-    context = ExtractionContext(as_of=as_of, setting=setting)
-    return grade_inputs(manifest, extract_inputs(manifest, record, terminology, context), as_of).inputs
+    chart = Chart(RecordIndex(record, terminology, as_of), setting)
+    return grade_inputs(manifest, extract_inputs(manifest, chart), as_of).inputs
 
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):

@@ -40,22 +40,32 @@ class AuditLogError(Exception):
 class AuditLog:
     """Appends to one log. Safe to use from several event loops; made by `AuditLog.open`."""
 
-    def __init__(self, database: Database, kms: Kms, writer: Writer, boot: BootLock) -> None:
+    def __init__(self, database: Database, kms: Kms, writer: Writer, boot: BootLock, *, on_loop: bool = False) -> None:
         self._database = database
         self._key_health = KeyWatch(kms.health).health if kms.remote else kms.health
         self._writer = writer
         self._presealer = writer.make_presealer()
         self._boot = boot
         self._closed = False
+        self._on_loop = on_loop
+        self._together: list[Waiter] = []  # asked for since the loop last turned
         self._writer.start()
 
     @classmethod
     def open(
-        cls, path: Path, kms: Kms, *, clock: Clock | None = None, node: str | None = None, open_store: OpenStore = open_database
+        cls,
+        path: Path,
+        kms: Kms,
+        *,
+        clock: Clock | None = None,
+        node: str | None = None,
+        open_store: OpenStore = open_database,
+        on_loop: bool = False,
     ) -> Self:
         """Open or create the database and the log, verify its tail, mark what a dead process left open, start the writer.
 
-        `open_store` is the door to the database; tests hand in one that fails.
+        `open_store` is the door to the database; tests hand in one that fails. `on_loop`: the caller's event loop has nothing else to do,
+        so it writes itself; only one loop may then use the log.
 
         Raises:
             AuditLogError: the place is unfit, the keys do not fit, or the stored log is broken.
@@ -74,7 +84,7 @@ class AuditLog:
                 boot.release()
             told = str(error) if isinstance(error, KeyFailure | TailBroken) else type(error).__name__
             raise AuditLogError(f"the audit log cannot be opened: {told}") from error
-        return cls(database, kms, writer, boot)
+        return cls(database, kms, writer, boot, on_loop=on_loop)
 
     @property
     def log_id(self) -> str:
@@ -103,13 +113,13 @@ class AuditLog:
             raise unavailable("too many records wait to be written")
         loop = asyncio.get_running_loop()
         waiter = Waiter(drafts, loop)
-        waiter.sealed = self._presealer.seal(waiter.drafts)
+        waiter.sealed = None if self._on_loop else self._presealer.seal(waiter.drafts)
         if waiter.sealed is None:
             for draft in drafts:
                 draft.payload_bytes()  # refuses what is too large before anybody waits for it
         timer = loop.call_later(max(0.0, timeout_s), waiter.give_up)
         started = loop.time()
-        self._writer.queue.put(waiter)
+        self._hand_over(waiter, loop)
         try:
             return await waiter.wait()
         except asyncio.CancelledError:
@@ -119,6 +129,21 @@ class AuditLog:
         finally:
             timer.cancel()
             AUDIT_WAIT_SECONDS.observe(loop.time() - started)
+
+    def _hand_over(self, waiter: Waiter, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._on_loop:
+            self._writer.queue.put(waiter)
+            return
+        if not self._together:
+            loop.call_soon(self._write_together)
+        self._together.append(waiter)
+
+    def _write_together(self) -> None:
+        """Write what was asked for in one turn of the loop; leave it to the writer's thread where that has work already."""
+        batch, self._together = self._together, []
+        if not self._writer.write_now(batch):
+            for waiter in batch:
+                self._writer.queue.put(waiter)
 
     def healthy(self) -> tuple[bool, str]:
         """Tell whether records are accepted and can be read again after a restart, and if not, why."""

@@ -6,6 +6,7 @@ encrypted payload by its hash. The order of records is the index in the log, nev
 
 import datetime as dt
 import enum
+import operator
 import re
 import secrets
 from collections.abc import Mapping
@@ -23,6 +24,9 @@ FACT_CHARS_MAX = 1024
 JSON_INTEGER_MAX = 2**53 - 1  # RFC 8785 serialises numbers as IEEE doubles
 
 
+_TEXTS = operator.attrgetter(
+    "caused_by", "trace_id", "model_id", "model_sha256", "config_sha256", "data_contract", "verdict", "fallback", "rung"
+)
 _RID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
@@ -114,7 +118,16 @@ class RecordDraft(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("a patient id is text or None")
         if self.rid is not None and not _RID.fullmatch(self.rid):
             raise ValueError("a record id is a UUID in lower case")
-        check_facts(self.facts())
+        if not self._is_plain():
+            check_facts(self.facts())
+
+    def _is_plain(self) -> bool:
+        """Tell in one look that every fact may stand in a header; most drafts are like that, and each is made several times."""
+        caller, status = self.caller, self.http_status
+        if self.count is not None or (status is not None and type(status) is not int):
+            return False
+        texts = "".join(filter(None, (caller.tenant, caller.client_id, self.request_id, *_TEXTS(self))))
+        return len(texts) <= FACT_CHARS_MAX and texts.isascii() and texts.isprintable() and abs(status or 0) <= JSON_INTEGER_MAX
 
     def facts(self) -> dict[str, str | int]:
         """Return the fields of the clear header that the caller decides, absent ones left out."""

@@ -137,7 +137,7 @@ class SharedLog:
         if self._closing or not self._frames.is_open:
             raise unavailable(GONE)
         loop = asyncio.get_running_loop()
-        packed = tuple([msgspec.structs.replace(draft, payload=draft.payload_bytes()) for draft in drafts])
+        packed = tuple([_packed(draft) for draft in drafts])
         self._number += 1
         waiting = self._waiting[self._number] = _Waiting(packed, loop.create_future())
         self._frames.send(_encode(_Append(self._number, packed, timeout_s)))
@@ -199,6 +199,16 @@ class SharedLog:
                 one.future.set_exception(unavailable(GONE))
         if not self._closing:
             self._on_lost()
+
+
+def _packed(draft: RecordDraft) -> RecordDraft:
+    """Return the draft with its payload as bytes.
+
+    Raises:
+        ValueError: the payload is larger than the limit.
+    """
+    payload = draft.payload_bytes()
+    return draft if payload is draft.payload else msgspec.structs.replace(draft, payload=payload)
 
 
 def _give_up(future: asyncio.Future[tuple[Receipt, ...]]) -> None:

@@ -27,6 +27,7 @@ BATCH_RECORDS_MAX = 64
 WAL_RECORDS_MAX = 16_384  # move the write-ahead log into the database after so many records ...
 IDLE_S = 0.2  # ... or in the first moment without work
 BOOT_MARK_RECORDS = 4_096  # how often the index is noted from which the next start looks for open ends
+WAKE: Final = Waiter((), None)  # nothing to write: the thread looks about
 REOPEN_WAIT_S: Final = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -48,6 +49,9 @@ class Writer:
         self._in_doubt: _Doubt | None = None  # the batch whose commit has been asked for and has not answered
         self._stopping = False  # asked to end: do not wait for a store that fails
         self._ending = False  # the mark of the end was met in the queue
+        self._turn = threading.Lock()  # held by whoever uses the connection: the thread, or a caller in `write_now`
+        self._failure: Exception | None = None  # of the store, met by `write_now`; the thread recovers from it
+        self._written_at = 0.0
         self._thread = threading.Thread(target=self._run, name="audit-writer", daemon=True)
 
     def make_presealer(self) -> Presealer:
@@ -70,17 +74,45 @@ class Writer:
         """Tell whether the thread runs."""
         return self._thread.is_alive()
 
+    def write_now(self, batch: Sequence[Waiter]) -> bool:
+        """Write on the caller's thread, which waits for the disk, unless something stands before it; tell whether that was done.
+
+        For a loop that has little else to do: handing each batch to another thread and back costs more than writing it.
+        """
+        if not self._turn.acquire(blocking=False):
+            return False
+        try:
+            if self.not_accepting or not self.queue.empty():
+                return False
+            idle = self._in_wal == 0
+            self._write(batch)
+            self._written_at = time.monotonic()
+        finally:
+            self._turn.release()
+        if idle or self._failure is not None:
+            self.queue.put(WAKE)  # to tidy in the next idle moment, or to recover
+        return True
+
     # -- the thread ---------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
             while (batch := self._take()) is not None:
-                if batch:
-                    self._write(batch)
+                with self._turn:
+                    self._work(batch)
             self._close()
         except Exception as error:  # noqa: BLE001 - a bug here must end in refusals, not in callers that wait for ever
             self.not_accepting = f"the audit writer failed ({type(error).__name__})"
             self._refuse_queued()
+
+    def _work(self, batch: Sequence[Waiter]) -> None:
+        self._recover_where_needed()
+        if batch:
+            self._write(batch)
+            self._recover_where_needed()
+        elif time.monotonic() - self._written_at >= IDLE_S:
+            self._tidy()
+            self._recover_where_needed()
 
     def _take(self) -> list[Waiter] | None:
         """Return what is queued, up to the size of a batch; empty after an idle moment; None when all is written and the end asked for."""
@@ -94,14 +126,12 @@ class Writer:
             if waiter is None:
                 self._ending = True  # what stands behind the mark is still written
                 continue
-            batch.append(waiter)
-            records += len(waiter.drafts)
-        if batch:
-            return batch
-        if self._ending:
-            return None
-        self._tidy()
-        return []
+            if waiter is not WAKE:
+                batch.append(waiter)
+                records += len(waiter.drafts)
+            elif not batch:
+                return []
+        return None if self._ending and not batch else batch
 
     def _next(self, *, wait: bool) -> Waiter | None:
         if not wait or self._ending:
@@ -114,21 +144,17 @@ class Writer:
             self._connection.checkpoint_wal()
         except sqlite3.Error as error:
             if not _is_busy(error):
-                self._recover(error)
+                self._fail(error)
         self._in_wal = 0
 
     def _write(self, batch: Sequence[Waiter]) -> None:
         try:
             settled = self._commit(batch)
         except (sqlite3.Error, TailBroken) as error:
-            busy = _is_busy(error)
-            if not busy:  # said before anybody hears of the failure, so that who asks next is not told that all is well
-                self.not_accepting = f"the audit store failed ({_name_of(error)})"
+            if not _is_busy(error):  # said before anybody hears of the failure, so that who asks next is not told that all is well
+                self._fail(error)
             self._undo()
             resolve_all([waiter for waiter in batch if waiter.fail(unavailable(f"the audit store failed ({_name_of(error)})"))])
-            if not busy:
-                self._recover(error)
-                self._mark_survivors()
             return
         resolve_all(settled)
 
@@ -226,9 +252,18 @@ class Writer:
         except sqlite3.Error:
             self._connection.close()  # closing undoes it as well; the next step opens it again
 
-    def _recover(self, error: Exception) -> None:
-        """Stop, re-open, verify the tail, try a write; repeat until it works or the end is asked for."""
+    def _fail(self, error: Exception) -> None:
         self.not_accepting = f"the audit store failed ({_name_of(error)})"
+        self._failure = error
+
+    def _recover_where_needed(self) -> None:
+        if self._failure is not None:
+            self._failure = None
+            self._recover()
+            self._mark_survivors()
+
+    def _recover(self) -> None:
+        """Re-open, verify the tail, try a write; repeat until it works or the end is asked for."""
         attempt = 0
         while not self._stopping:
             self._refuse_queued()
@@ -280,7 +315,7 @@ class Writer:
                 break
             if waiter is None:
                 self._ending = True
-            elif waiter.fail(unavailable(self.not_accepting or "the audit log is closed")):
+            elif waiter is not WAKE and waiter.fail(unavailable(self.not_accepting or "the audit log is closed")):
                 refused.append(waiter)
         resolve_all(refused)
 

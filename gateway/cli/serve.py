@@ -8,6 +8,7 @@ import uvloop
 
 from gateway.app import START_FAILURES, OpenTrail, create_app
 from gateway.cli.console import ConfigOption, fail, say
+from gateway.cli.fair_accept import FairServer
 from gateway.cli.supervisor import supervise
 from gateway.config import Settings, SettingsError, load_settings, require_safe
 from gateway.telemetry import configure_logging
@@ -53,7 +54,8 @@ def server_config(settings: Settings, open_trail: OpenTrail | None = None) -> uv
 
 def run_server(settings: Settings, listener: socket.socket, open_trail: OpenTrail | None = None) -> None:
     """Serve on an open socket; a start that fails ends with status 2 and the reason."""
-    server = uvicorn.Server(server_config(settings, open_trail))
+    kind = FairServer if settings.server.processes > 1 else uvicorn.Server
+    server = kind(server_config(settings, open_trail))
     with contextlib.suppress(SystemExit):  # how the server ends when the application did not start
         server.run(sockets=[listener])
     if not server.started:

@@ -39,7 +39,7 @@ async def supervise(settings: Settings, listener: socket.socket) -> bool:
         gateway.audit.log.AuditLogError: the log cannot be used.
         gateway.audit.kms.KeyFailure: its keys cannot be used.
     """
-    audit = open_audit(settings, make_clock(settings))
+    audit = open_audit(settings, make_clock(settings), on_loop=True)
     metrics = tempfile.mkdtemp(prefix="gateway-metrics-")
     try:
         return await _Supervisor(settings, listener, audit, metrics).run()

@@ -1,6 +1,6 @@
 """Features: from a record to the inputs a manifest declares, and from manifests to what must be fetched.
 
-    extract_inputs(manifest, record, terminology, ExtractionContext(as_of=..., setting=...), model_outputs) -> {name: InputValue}
+    extract_inputs(manifest, Chart(RecordIndex(record, terminology, as_of), setting, site, outputs))  -> {name: InputValue}
     compile_plan(manifests, terminology)                                                                    -> FetchPlan
     manifest_problems(manifest, terminology)                                                                -> () when sound
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -13,17 +14,19 @@ from gateway.fhir.group import Group, GroupState
 from gateway.record.values import Measurement, PatientRecord
 from gateway.terminology import AgeLimit, Terminology
 
+SiteWords = Mapping[str, float | str]  # what the hospital states for its models, by name
+NO_SITE: SiteWords = {}
 
-class ExtractionContext(msgspec.Struct, frozen=True, kw_only=True):
-    """When, and in which care setting, the record is looked at. `as_of` is aware UTC; `site` holds what the hospital states by name."""
 
-    as_of: dt.datetime
-    setting: Setting
-    site: Mapping[str, float | str] = {}
+class ModelOutputs(Protocol):
+    """What other models gave for the same patient and as-of time."""
 
-    def __post_init__(self) -> None:
-        if self.as_of.tzinfo is None:
-            raise ValueError("an as-of time needs a time zone")
+    def get(self, output: tuple[str, str], /) -> InputValue | None:
+        """Return one output by (model, output), None where that model was not run."""
+        ...
+
+
+NO_OUTPUTS: ModelOutputs = {}
 
 
 class Target(msgspec.Struct, frozen=True, gc=False):
@@ -35,22 +38,16 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     limit: AgeLimit = NO_AGE_LIMIT
 
 
-class Chart:
-    """One record, indexed once for one extraction. Nothing in it outlives the request."""
+class RecordIndex:
+    """One record at one as-of time, indexed once for all models that look at it. Nothing in it outlives the request."""
 
-    def __init__(
-        self,
-        record: PatientRecord,
-        terminology: Terminology,
-        context: ExtractionContext,
-        outputs: Mapping[tuple[str, str], InputValue],
-    ) -> None:
+    def __init__(self, record: PatientRecord, terminology: Terminology, as_of: dt.datetime) -> None:
+        """`record` holds nothing later than `as_of`, which is aware UTC."""
+        if as_of.tzinfo is None:
+            raise ValueError("an as-of time needs a time zone")
         self.record = record
         self.terminology = terminology
-        self.as_of = context.as_of
-        self.setting: Setting = context.setting
-        self.site = context.site
-        self.outputs = outputs
+        self.as_of = as_of
         self._by_concept: dict[str, list[Measurement]] = {}
         by_concept = self._by_concept
         for measurement in record.measurements:
@@ -89,3 +86,20 @@ class Chart:
     def group_state(self, group: Group) -> GroupState:
         """Return how a part of the record arrived."""
         return self.record.groups.get(group, GroupState.NOT_SEARCHED)
+
+
+class Chart:
+    """An indexed record as one model looks at it: in which care setting, at which site, with which numbers of other models."""
+
+    def __init__(self, index: RecordIndex, setting: Setting, site: SiteWords = NO_SITE, outputs: ModelOutputs = NO_OUTPUTS) -> None:
+        self.record = index.record
+        self.terminology = index.terminology
+        self.as_of = index.as_of
+        self.setting = setting
+        self.site = site
+        self.outputs = outputs
+        self.measurements = index.measurements
+        self.readings = index.readings
+        self.in_use = index.in_use
+        self.setting_of = index.setting_of
+        self.group_state = index.group_state

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.features.category import coded_category
-from gateway.features.context import Chart, ExtractionContext, Target
+from gateway.features.context import Chart, Target
 from gateway.features.derived import first_of, model_output, not_recorded, site_setting
 from gateway.features.findings import condition_present, exclusion_found
 from gateway.features.manifest import (
@@ -35,25 +35,14 @@ from gateway.features.patient import age_of, sex_of
 from gateway.features.procedures import procedures_counted
 from gateway.features.reference import reference_limit
 from gateway.features.value import NO_AGE_LIMIT, InputValue
-from gateway.record.values import PatientRecord
 from gateway.terminology import AgeLimit, Terminology
 
-NO_OUTPUTS: Mapping[tuple[str, str], InputValue] = {}
 
-
-def extract_inputs(
-    manifest: ModelManifest,
-    record: PatientRecord,
-    terminology: Terminology,
-    context: ExtractionContext,
-    model_outputs: Mapping[tuple[str, str], InputValue] = NO_OUTPUTS,
-) -> dict[str, InputValue]:
+def extract_inputs(manifest: ModelManifest, chart: Chart) -> dict[str, InputValue]:
     """Return every input, every exclusion and finding (under its name) and every input of a fallback, as found at the as-of time.
 
-    The record holds nothing later than the as-of time. `model_outputs` is keyed by (model, output). Nothing is imputed; an input that
-    cannot be used says why.
+    Nothing is imputed; an input that cannot be used says why.
     """
-    chart = Chart(record, terminology, context, model_outputs)
     inputs = {spec.name: _extract_spec(spec, chart) for spec in manifest.inputs}
     for exclusion in manifest.eligibility.exclusions:
         inputs[exclusion.name] = exclusion_found(exclusion, chart)

@@ -1,17 +1,19 @@
 """Numbers as people and resources get them: a probability in percent, a score as it is."""
 
 import math
-from decimal import ROUND_HALF_EVEN, Decimal
 
 from gateway.features.manifest import OutputSpec
 from gateway.results.answer import FallbackAnswer
 
-PERCENT_DECIMALS = Decimal("0.001")
+PERCENT_DECIMALS = 3
 
 
 def percent(probability: float) -> float:
-    """Return a probability of 0..1 as percent with at most three decimals: `probabilityDecimal` is a percentage (FHIR R4, ras-2)."""
-    return float((Decimal(probability) * 100).quantize(PERCENT_DECIMALS, rounding=ROUND_HALF_EVEN))
+    """Return a probability of 0..1 as percent with at most three decimals: `probabilityDecimal` is a percentage (FHIR R4, ras-2).
+
+    Rounded once, from the number's exact value and half to even; the point is moved in the text, where nothing is rounded again.
+    """
+    return float(f"{probability:.{PERCENT_DECIMALS + 2}f}e2")
 
 
 def round_half_up(value: float, decimals: int) -> float:

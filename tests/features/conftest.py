@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.features.context import ExtractionContext
+from gateway.features.context import Chart, RecordIndex
 from gateway.features.extract import extract_inputs
 from gateway.features.manifest import ModelManifest, decode_manifest
 from gateway.features.value import InputValue
@@ -167,8 +167,9 @@ class Charts:
     def extract(
         self, model: str, record: PatientRecord, outputs: Mapping[tuple[str, str], InputValue] | None = None, setting: str = "ambulatory"
     ) -> dict[str, InputValue]:
-        context = ExtractionContext(as_of=AS_OF, setting=setting)  # type: ignore[arg-type]  # a literal in every caller
-        return extract_inputs(self.manifests[model], record, self.terminology, context, outputs or {})
+        index = RecordIndex(record, self.terminology, AS_OF)
+        chart = Chart(index, setting, outputs=outputs or {})  # type: ignore[arg-type]  # a literal in every caller
+        return extract_inputs(self.manifests[model], chart)
 
     def report(self, model: str, record: PatientRecord, egfr: float | None = 88.0, setting: str | None = None) -> QualityReport:
         """Judge a record; PREVENT reads `egfr` from CKD-EPI's own report, as in an assessment."""

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.features.context import Chart, ExtractionContext, Target
+from gateway.features.context import Chart, RecordIndex, Target
 from gateway.features.manifest import ReferenceLimit
 from gateway.features.reference import reference_limit
 from gateway.fhir.group import Group, GroupState
@@ -30,7 +30,7 @@ CASES = {
 
 
 def limit_of(charts: "Charts", record, end: str = "high"):
-    chart = Chart(record, charts.terminology, ExtractionContext(as_of=charts.as_of, setting="ambulatory"), {})
+    chart = Chart(RecordIndex(record, charts.terminology, charts.as_of), "ambulatory")
     return reference_limit(Target("limit", "ast", "U/L"), ReferenceLimit(concept="ast", end=end), chart)
 
 
