@@ -168,6 +168,8 @@ class AuditLog:
 
     async def aclose(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
         """Do as `close` without holding up the event loop."""
+        if self._together:
+            self._write_together()
         return await asyncio.to_thread(self.close, timeout_s)
 
 

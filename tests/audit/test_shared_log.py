@@ -14,6 +14,14 @@ from gateway.audit.shared_log import GONE, LogHost, SharedLog
 from gateway.errors import Unavailable
 
 
+@pytest.fixture(params=[False, True], ids=["own thread", "on the loop"])
+def log(request, database, kms):
+    """Return an open, empty log that writes on a thread of its own, and one that writes on its loop as a supervisor's does."""
+    opened = AuditLog.open(database, kms, node="test-node", on_loop=request.param)
+    yield opened
+    opened.close()
+
+
 @contextlib.asynccontextmanager
 async def shared(log: AuditLog, lost: Callable[[], None] = lambda: None) -> AsyncIterator[tuple[SharedLog, LogHost]]:
     """Give the log's two ends; both live on one loop here, as they would on two."""

@@ -61,7 +61,7 @@ class FaultyDatabase(Database):
         return FaultyConnection(super().connect_log(), self.fault)
 
 
-def open_log(folder: Path, fault: Fault) -> AuditLog:
+def open_log(folder: Path, fault: Fault, *, on_loop: bool = False) -> AuditLog:
     def open_faulty(path: Path) -> Database:
         open_database(path).dispose()
         database = FaultyDatabase(path)
@@ -69,7 +69,7 @@ def open_log(folder: Path, fault: Fault) -> AuditLog:
         return database
 
     init_keys(folder / "keys.json")
-    return AuditLog.open(folder / "audit.db", KeyFileKms(folder / "keys.json"), open_store=open_faulty)
+    return AuditLog.open(folder / "audit.db", KeyFileKms(folder / "keys.json"), open_store=open_faulty, on_loop=on_loop)
 
 
 def draft(kind: EventType, number: int) -> RecordDraft:
@@ -131,13 +131,14 @@ CASES = [
 ]
 
 
+@pytest.mark.parametrize("on_loop", [False, True], ids=["own thread", "on the loop"])
 @pytest.mark.parametrize(("step", "nth", "done_first"), CASES)
 def test_an_error_of_the_store_refuses_at_most_one_answer_and_the_log_goes_on(
-    tmp_path: Path, step: str, nth: int, *, done_first: bool
+    tmp_path: Path, step: str, nth: int, *, done_first: bool, on_loop: bool
 ) -> None:
     """One error at one step: at most one request is refused, later ones work without a restart, every answer has its record."""
     fault = Fault(step, nth, done_first=done_first)
-    answers = asyncio.run(campaign(open_log(tmp_path, fault), fault))
+    answers = asyncio.run(campaign(open_log(tmp_path, fault, on_loop=on_loop), fault))
     assert fault.fired == 1, "nothing was injected"
     assert sum(answer is None for answer in answers.values()) == (0 if step == "checkpoint_wal" else 1)
     assert answers[99] is not None
