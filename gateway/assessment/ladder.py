@@ -118,6 +118,8 @@ def _fallback_answer(spec: FallbackSpec, inputs: Mapping[str, InputValue]) -> Fa
     """Return the score's answer; None when the score itself refuses an input (then there is no estimate)."""
     score = SCORES[spec.score]
     used = {parameter: input_for(spec, inputs[name]) for parameter, name in spec.parameters.items()}
+    if spec.partial:
+        used = {parameter: value for parameter, value in used.items() if value.usable}
     try:
         result = score.compute(_score_inputs(score, used))
     except ScoreRefused:
@@ -133,6 +135,8 @@ def _fallback_answer(spec: FallbackSpec, inputs: Mapping[str, InputValue]) -> Fa
         unit=result.unit,
         scale=score.scale,
         decimals=score.decimals,
+        score_range=result.score_range,
+        alerts=result.alerts,
         inputs=used,
         cautions=result.cautions,
         notes=result.notes,
@@ -143,6 +147,8 @@ def _score_inputs(score: Score, used: Mapping[str, InputValue]) -> dict[str, flo
     """Return numbers by parameter, and for an optional parameter `X_loinc` the code under which X was reported."""
     numbers: dict[str, float | str] = {parameter: value.tensor_value for parameter, value in used.items()}
     for name in score.optional:
+        if not name.endswith("_loinc"):
+            continue
         value = used.get(name.removesuffix("_loinc"))
         code = value.evidence[0].code if value is not None and value.evidence else None
         if code is not None:

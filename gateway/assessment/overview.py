@@ -125,7 +125,7 @@ def read_overview(
 ) -> Mapping[str, InputValue]:
     """Return every concept as found in the record (already hidden after `as_of`), graded for age by the terminology's limits."""
     chart = Chart(RecordIndex(record, terminology, as_of), setting)
-    return grade_inputs(manifest, extract_inputs(manifest, chart), as_of).inputs
+    return grade_inputs(manifest, extract_inputs(manifest, chart), as_of, setting).inputs
 
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from gateway.features.extract import concepts_of
 from gateway.features.manifest import (
     Age,
+    Choice,
     CodedCategory,
     ConditionPresent,
     CurrentMedication,
@@ -89,6 +90,8 @@ def _output_problems(manifest: ModelManifest, outputs: set[str]) -> Iterator[str
     shown = {output.name for output in manifest.outputs if not output.detail}
     if manifest.alert_output is not None and manifest.alert_output not in shown:
         yield f"alert_output {manifest.alert_output} is no output that is shown"
+    terms = {output.name for output in manifest.outputs if output.term_of and output.term_of == manifest.alert_output}
+    yield from (f"alert_terms: {name} is no term of the alert output" for name in manifest.alert_terms if name not in terms)
     for output in manifest.outputs:
         if output.detail and (output.headline or output.label or output.bands):
             yield f"output {output.name} is a detail and has a headline, a label or bands"
@@ -137,7 +140,7 @@ def _variant_problems(manifest: ModelManifest) -> Iterator[str]:
 
 
 def _spec_problems(spec: InputSpec, terminology: Terminology) -> Iterator[str]:
-    options = spec.feature.options if isinstance(spec.feature, FirstOf) else (spec.feature,)
+    options = spec.feature.options if isinstance(spec.feature, Choice) else (spec.feature,)
     if isinstance(spec.feature, FirstOf) and len(spec.feature.cautions) > len(options):
         yield f"input {spec.name}: more cautions than options"
     for option in options:

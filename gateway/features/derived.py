@@ -6,8 +6,9 @@ from collections.abc import Callable
 import msgspec
 
 from gateway.features.context import Chart, Target
-from gateway.features.manifest import FirstOf, ModelOutput, NotRecorded, SimpleFeature, SiteSetting
+from gateway.features.manifest import FirstOf, LatestOf, ModelOutput, NotRecorded, SimpleFeature, SiteSetting
 from gateway.features.outcome import Shown, found, not_usable, withheld_for
+from gateway.features.readings import BEGIN_OF_TIME
 from gateway.features.value import InputState, InputValue
 from gateway.record.reason import NOT_APPLICABLE_CODES, Reason, ReasonCode
 
@@ -80,6 +81,16 @@ def first_of(target: Target, feature: FirstOf, chart: Chart, extract: Callable[[
             return _with_cautions(target, value, feature.cautions[place] if place < len(feature.cautions) else "", failed)
         failed.append(value)
     return _most_telling(failed)
+
+
+def latest_of(target: Target, feature: LatestOf, chart: Chart, extract: Callable[[Target, SimpleFeature, Chart], InputValue]) -> InputValue:
+    """Return the option with the newest usable value, of one time the highest number; where none is usable, the most telling failure."""
+    values = [extract(target, option, chart) for option in feature.options]
+    usable = [value for value in values if value.usable]
+    unseen = [value for value in values if value.state in _UNSEEN]
+    if unseen or not usable:
+        return _most_telling(unseen or values)
+    return max(usable, key=lambda value: (value.time or BEGIN_OF_TIME, value.tensor_value))
 
 
 def _with_cautions(target: Target, value: InputValue, caution: str, failed: list[InputValue]) -> InputValue:

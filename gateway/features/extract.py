@@ -5,7 +5,7 @@ from typing import Any
 
 from gateway.features.category import coded_category
 from gateway.features.context import Chart, Target
-from gateway.features.derived import first_of, model_output, not_recorded, site_setting
+from gateway.features.derived import first_of, latest_of, model_output, not_recorded, site_setting
 from gateway.features.findings import condition_present, exclusion_found
 from gateway.features.manifest import (
     Age,
@@ -15,6 +15,7 @@ from gateway.features.manifest import (
     Feature,
     FirstOf,
     InputSpec,
+    LatestOf,
     MeanOfNewest,
     ModelManifest,
     ModelOutput,
@@ -28,8 +29,9 @@ from gateway.features.manifest import (
     SexAtAsOf,
     SimpleFeature,
     SiteSetting,
+    Threshold,
 )
-from gateway.features.measured import mean_of_newest, newest_of, newest_pair, quotient
+from gateway.features.measured import mean_of_newest, newest_of, newest_pair, quotient, threshold
 from gateway.features.medications import current_medication
 from gateway.features.patient import age_of, sex_of
 from gateway.features.procedures import procedures_counted
@@ -58,13 +60,13 @@ def extract_inputs(manifest: ModelManifest, chart: Chart) -> dict[str, InputValu
 def concepts_of(feature: Feature) -> tuple[str, ...]:
     """Return the names of the measured concepts a feature reads, the one it is about first."""
     match feature:
-        case Newest() | MeanOfNewest() | CodedCategory() | ReferenceLimit():
+        case Newest() | MeanOfNewest() | CodedCategory() | ReferenceLimit() | Threshold():
             return (feature.concept,)
         case NewestPair():
             return (feature.concept, feature.partner)
         case Quotient():
             return (feature.numerator, feature.denominator)
-        case FirstOf():
+        case FirstOf() | LatestOf():
             return tuple(dict.fromkeys(concept for option in feature.options for concept in concepts_of(option)))
         case _:
             return ()
@@ -84,6 +86,8 @@ def _extract_spec(spec: InputSpec, chart: Chart) -> InputValue:
     target = Target(spec.name, spec.concept, spec.unit, age_limit(spec, chart.setting, chart.terminology))
     if isinstance(spec.feature, FirstOf):
         return first_of(target, spec.feature, chart, _extract_simple)
+    if isinstance(spec.feature, LatestOf):
+        return latest_of(target, spec.feature, chart, _extract_simple)
     return _extract_simple(target, spec.feature, chart)
 
 
@@ -107,4 +111,5 @@ _OPERATORS: Mapping[type, Callable[[Target, Any, Chart], InputValue]] = {
     SiteSetting: site_setting,
     ReferenceLimit: reference_limit,
     ProceduresCounted: procedures_counted,
+    Threshold: threshold,
 }

@@ -11,12 +11,14 @@ import msgspec
 
 from gateway.features.operator import (
     Age,
+    Choice,
     CodedCategory,
     Coding,
     ConditionPresent,
     CurrentMedication,
     Feature,
     FirstOf,
+    LatestOf,
     MeanOfNewest,
     ModelOutput,
     Newest,
@@ -29,16 +31,19 @@ from gateway.features.operator import (
     SimpleFeature,
     SiteSetting,
     Strict,
+    Threshold,
 )
 
 __all__ = [  # declared in `operator`, and part of a manifest all the same
     "Age",
+    "Choice",
     "CodedCategory",
     "Coding",
     "ConditionPresent",
     "CurrentMedication",
     "Feature",
     "FirstOf",
+    "LatestOf",
     "MeanOfNewest",
     "ModelOutput",
     "Newest",
@@ -50,6 +55,7 @@ __all__ = [  # declared in `operator`, and part of a manifest all the same
     "SexAtAsOf",
     "SimpleFeature",
     "SiteSetting",
+    "Threshold",
 ]
 
 Setting = Literal["ed", "inpatient", "ambulatory"]
@@ -141,10 +147,15 @@ class Consistency(Strict, frozen=True, kw_only=True):
 
 
 class Spread(Strict, frozen=True, kw_only=True):
-    """Inputs that only mean something together: further apart than `days_max` and none of them is used (NOT_CONTEMPORANEOUS)."""
+    """Inputs that only mean something together: further apart than `days_max` and none of them is used (NOT_CONTEMPORANEOUS).
+
+    `days_max_in`: another limit in a care setting. `keeps_newest`: those within the limit of the newest are used, only older ones are not.
+    """
 
     inputs: tuple[str, ...]
     days_max: float
+    days_max_in: Mapping[Setting, float] = {}
+    keeps_newest: bool = False
 
 
 class Finding(Strict, frozen=True, kw_only=True):
@@ -232,7 +243,8 @@ class FallbackSpec(Strict, frozen=True, kw_only=True):
     """A published score that may stand in, under its own name.
 
     `opens_on`: input name -> reason codes that open it (`any` for all). `parameters`: score parameter -> input name of this model or,
-    with `features`, an input of its own. It answers only when all its inputs are valid and `age_years` holds.
+    with `features`, an input of its own. It answers only when all its inputs are valid and `age_years` holds. `partial`: the score gives a
+    range, so one valid input is enough; the others are left out.
     """
 
     score: str
@@ -240,6 +252,7 @@ class FallbackSpec(Strict, frozen=True, kw_only=True):
     parameters: Mapping[str, str]
     features: tuple[InputSpec, ...] = ()
     age_years: Range | None = None
+    partial: bool = False
     not_when: tuple[str, ...] = ()  # reason codes that keep it shut
     beyond_range: tuple[str, ...] = ()  # inputs it takes although they are outside the model's own range
 
@@ -297,6 +310,7 @@ class ModelManifest(Strict, frozen=True, kw_only=True):
     measurement: MeasurementAnswer | None = None
     alert_output: str | None = None
     alert_threshold: float | None = None
+    alert_terms: tuple[str, ...] = ()  # terms of the alert output that alert with 1, whatever the output itself
     card_without_number: bool = True  # else no card but for a number, or where something could not be fetched or run
 
     def input(self, name: str) -> InputSpec:

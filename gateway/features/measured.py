@@ -4,8 +4,10 @@ import datetime as dt
 from collections.abc import Iterable, Iterator
 from itertools import takewhile
 
+import msgspec
+
 from gateway.features.context import Chart, Target
-from gateway.features.manifest import MeanOfNewest, Newest, NewestPair, Quotient
+from gateway.features.manifest import MeanOfNewest, Newest, NewestPair, Quotient, Threshold
 from gateway.features.outcome import Shown, evidence_of, found, not_usable, unseen_group
 from gateway.features.readings import BEGIN_OF_TIME, Choice, Reading, Readings, calendar_date, choose_at_instant, newest, newest_choices
 from gateway.features.value import InputState, InputValue
@@ -148,6 +150,16 @@ def quotient(target: Target, feature: Quotient, chart: Chart) -> InputValue:
         return not_usable(target, InputState.STALE, f"{feature.denominator} too old", shown)
     cautions = {str(reason): reason for part in parts for reason in part.reasons}
     return found(target, shown, tuple(cautions.values()))
+
+
+def threshold(target: Target, feature: Threshold, chart: Chart) -> InputValue:
+    """Return 1 when the newest usable value lies beyond the bound, else 0, with the value in words."""
+    value = newest_of(target, Newest(concept=feature.concept), chart)
+    if not value.usable or value.value is None:
+        return value
+    beyond = value.value > feature.above if feature.above is not None else feature.below is not None and value.value < feature.below
+    words = f"{feature.concept.replace('_', ' ')} {value.value:g} {chart.terminology.concept(feature.concept).unit}"
+    return msgspec.structs.replace(value, value=float(beyond), text=words)
 
 
 def _quotient_value(feature: Quotient, top: float | None, bottom: float | None) -> float | None:

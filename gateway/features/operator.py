@@ -137,6 +137,27 @@ class ReferenceLimit(Strict, frozen=True, kw_only=True, tag_field="operator", ta
     end: Literal["high", "low"] = "high"
 
 
+class Threshold(Strict, frozen=True, kw_only=True, tag_field="operator", tag="threshold"):
+    """1 when the newest usable value of `concept` lies above `above` (or below `below`), else 0.
+
+    So a flow says "on oxygen", and a Glasgow coma score "not alert".
+    """
+
+    concept: str
+    above: float | None = None
+    below: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.above is None) is (self.below is None):
+            raise ValueError("a threshold is either above or below")
+
+
+class LatestOf(Strict, frozen=True, kw_only=True, tag_field="operator", tag="latest_of"):
+    """Of several ways to record the same thing the one with the newest usable value; of one time, the highest number."""
+
+    options: tuple["SimpleFeature", ...]
+
+
 class FirstOf(Strict, frozen=True, kw_only=True, tag_field="operator", tag="first_of"):
     """The first option that gives a usable value, in order of preference; `cautions[i]` is added when option i answers ("" = none)."""
 
@@ -159,5 +180,7 @@ SimpleFeature = (
     | SiteSetting
     | ReferenceLimit
     | ProceduresCounted
+    | Threshold
 )
-Feature = SimpleFeature | FirstOf
+Choice = FirstOf | LatestOf  # several ways to the same input
+Feature = SimpleFeature | Choice

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from gateway.features.extract import concepts_of
-from gateway.features.manifest import ConditionPresent, CurrentMedication, Feature, FirstOf, ModelManifest, ModelOutput, ProceduresCounted
+from gateway.features.manifest import Choice, ConditionPresent, CurrentMedication, Feature, ModelManifest, ModelOutput, ProceduresCounted
 from gateway.fhir.group import Group
 from gateway.fhir.plan import FetchPlan, Search
 from gateway.terminology import Terminology
@@ -65,7 +65,7 @@ def features_of(manifest: ModelManifest) -> Iterator[Feature]:
     """Yield every feature of a manifest: inputs, exclusions, findings, inputs of fallbacks; the options of a choice one by one."""
     specs = [*manifest.inputs, *(spec for fallback in manifest.fallbacks for spec in fallback.features)]
     for spec in specs:
-        if isinstance(spec.feature, FirstOf):
+        if isinstance(spec.feature, Choice):
             yield from spec.feature.options
         else:
             yield spec.feature

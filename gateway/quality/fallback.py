@@ -47,7 +47,8 @@ def _is_opened(fallback: FallbackSpec, inputs: Mapping[str, InputValue]) -> bool
 
 def _can_compute(manifest: ModelManifest, fallback: FallbackSpec, inputs: Mapping[str, InputValue]) -> bool:
     names = [*fallback.parameters.values(), *(spec.name for spec in fallback.features)]
-    if not all(input_for(fallback, inputs[name]).usable for name in names):
+    enough = any if fallback.partial else all
+    if not enough(input_for(fallback, inputs[name]).usable for name in names):
         return False
     if fallback.age_years is None:
         return True

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.features.derived import is_older
-from gateway.features.manifest import Consistency, InputSpec, ModelManifest, Range
+from gateway.features.manifest import Consistency, InputSpec, ModelManifest, Range, Setting
 from gateway.features.value import InputState, InputValue
 from gateway.quality.together import grade_together
 from gateway.record.reason import Reason, ReasonCode
@@ -23,7 +23,7 @@ class Grades(msgspec.Struct, frozen=True, kw_only=True):
     by_output: Mapping[str, tuple[Reason, ...]]
 
 
-def grade_inputs(manifest: ModelManifest, inputs: Mapping[str, InputValue], as_of: dt.datetime) -> Grades:
+def grade_inputs(manifest: ModelManifest, inputs: Mapping[str, InputValue], as_of: dt.datetime, setting: Setting) -> Grades:
     """Grade every input of the manifest and of its fallbacks; exclusions pass through as they are."""
     graded = {name: value if value.age_limit.applicable else _meaningless(value) for name, value in inputs.items()}
     for pair in manifest.consistency:
@@ -40,7 +40,7 @@ def grade_inputs(manifest: ModelManifest, inputs: Mapping[str, InputValue], as_o
     for fallback in manifest.fallbacks:
         for spec in fallback.features:
             graded[spec.name] = _grade_age(graded[spec.name], as_of)
-    grade_together(manifest, graded)
+    grade_together(manifest, graded, setting)
     return Grades(inputs=graded, by_output=by_output)
 
 

@@ -28,7 +28,7 @@ def judge(
     setting_source: SettingSource,
 ) -> QualityReport:
     """Return what may be answered and why not the rest. Every input, exclusion and fallback input of the manifest must be in `inputs`."""
-    grades = grade_inputs(manifest, inputs, as_of)
+    grades = grade_inputs(manifest, inputs, as_of, setting)
     eligible = judge_eligibility(manifest, grades.inputs, patient, as_of, (setting, setting_source))
     graded = {**grades.inputs, **eligible.inputs}
     variant = choose_variant(manifest, graded)
@@ -106,6 +106,9 @@ def _withheld(
         every = (*general, *reasons, *grades.by_output.get(output.name, ()))
         if every:
             withheld[output.name] = _once(every)
+    for output in outputs:  # a part says nothing without the number it explains
+        if output.term_of in withheld:
+            withheld.setdefault(output.name, withheld[output.term_of])
     return withheld
 
 

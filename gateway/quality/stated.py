@@ -17,6 +17,7 @@ from gateway.features.context import Target
 from gateway.features.derived import site_number
 from gateway.features.extract import age_limit, concepts_of
 from gateway.features.manifest import (
+    Choice,
     CodedCategory,
     ConditionPresent,
     CurrentMedication,
@@ -26,6 +27,7 @@ from gateway.features.manifest import (
     InputSpec,
     ModelManifest,
     Newest,
+    NotRecorded,
     ProceduresCounted,
     Setting,
     SexAtAsOf,
@@ -140,7 +142,7 @@ class _Reader:
         if isinstance(spec.feature, SiteSetting):
             return self._setting_of_site(spec, target, spec.feature)
         number = self._stated_number(spec)
-        if number is None:
+        if number is None or (number == 0.0 and isinstance(spec.feature, NotRecorded) and spec.unit == "1"):  # stated as not documented
             return not_usable(target, InputState.MISSING, "not stated")
         age_days, aged_as = self._age(spec)
         time = AS_OF - dt.timedelta(days=age_days) if age_days is not None else None
@@ -163,7 +165,7 @@ class _Reader:
     def read_for_fallback(self, spec: InputSpec) -> InputValue:
         """Return an input of a fallback; one that the site may state, and the row does not, counts as stated."""
         value = self.read(spec)
-        options = spec.feature.options if isinstance(spec.feature, FirstOf) else (spec.feature,)
+        options = spec.feature.options if isinstance(spec.feature, Choice) else (spec.feature,)
         if spec.tensor in self._values or not any(isinstance(option, SiteSetting) for option in options):
             return value
         return found(Target(spec.name, spec.concept, spec.unit), Shown(1.0, text="left to the site"))

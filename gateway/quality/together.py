@@ -5,35 +5,39 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.features.manifest import Finding, ModelManifest, Spread
+from gateway.features.manifest import Finding, ModelManifest, Setting, Spread
 from gateway.features.value import InputState, InputValue
 from gateway.record.reason import Reason, ReasonCode
 
 _UNSEEN = (InputState.NOT_FETCHED, InputState.NOT_ALLOWED)
 
 
-def grade_together(manifest: ModelManifest, graded: dict[str, InputValue]) -> None:
+def grade_together(manifest: ModelManifest, graded: dict[str, InputValue], setting: Setting) -> None:
     """Apply the manifest's findings, spreads and assumptions, in this order, to inputs that were graded one by one."""
     for finding in manifest.findings:
         grade_finding(finding, graded)
     for spread in manifest.spread:
-        grade_spread(spread, graded)
+        grade_spread(spread, graded, setting)
     for spec in manifest.inputs:
         if spec.assumed is not None:
             graded[spec.name] = assumed_where_missing(spec.name, spec.assumed, graded[spec.name])
 
 
-def grade_spread(spread: Spread, graded: dict[str, InputValue]) -> None:
+def grade_spread(spread: Spread, graded: dict[str, InputValue], setting: Setting) -> None:
     """Withhold the usable inputs of a group whose times lie further apart than allowed; the others have a reason of their own.
 
     The code has no subject: it is about all of them.
     """
+    days_max = spread.days_max_in.get(setting, spread.days_max)
     members = [value for value in (graded[name] for name in spread.inputs) if value.usable]
     times = [value.time for value in members if value.time is not None]
-    if not times or max(times) - min(times) <= dt.timedelta(days=spread.days_max):
+    if not times or max(times) - min(times) <= dt.timedelta(days=days_max):
         return
-    reason = Reason(ReasonCode.NOT_CONTEMPORANEOUS, "", f"{', '.join(spread.inputs)}: more than {spread.days_max:g} days apart")
+    reason = Reason(ReasonCode.NOT_CONTEMPORANEOUS, "", f"{', '.join(spread.inputs)}: more than {days_max:.3g} days apart")
+    since = max(times) - dt.timedelta(days=days_max)
     for value in members:
+        if spread.keeps_newest and (value.time is None or value.time >= since):
+            continue
         graded[value.name] = msgspec.structs.replace(value, state=InputState.INCONSISTENT, reasons=(reason,))
 
 

@@ -72,7 +72,7 @@ def check_file(release: Release, content: bytes, run: RunRow, terminology: Termi
 def _checker(kind: Kind, manifest: ModelManifest, run: RunRow, terminology: Terminology) -> Callable[[CsvRow], str]:
     if kind is Kind.APPLICABILITY:
         return _ApplicabilityCheck(manifest, run, terminology).check
-    return _no_range if kind is Kind.PARTIAL else partial(_compare_scores, manifest)
+    return partial(_compare_scores, manifest)
 
 
 def check_shipped(release: Release, run: RunRow, terminology: Terminology) -> Mapping[str, CheckReport]:
@@ -104,10 +104,6 @@ def kind_of(manifest: ModelManifest, columns: frozenset[str]) -> Kind:
 def _belongs(manifest: ModelManifest, row: CsvRow) -> bool:
     """Rows of files that hold several models name theirs, or one of its variants."""
     return "model_id" not in row or row["model_id"] in {manifest.name, *(variant.name for variant in manifest.variants)}
-
-
-def _no_range(_: CsvRow) -> str:
-    return "cannot be run: the model declares no range for missing inputs"
 
 
 # --- a score that stands in -------------------------------------------------------------------------------------------------------

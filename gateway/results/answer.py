@@ -50,6 +50,7 @@ class FallbackAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     inputs: Mapping[str, InputValue] = {}
     cautions: tuple[Reason, ...] = ()
     notes: tuple[str, ...] = ()
+    alerts: bool = False  # what is known asks for a response, whatever is missing
 
 
 class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@
 | alert output below it | none | below-threshold |
 | a model without an alert output | none: it has no threshold | no-threshold |
 | a measurement that other models read | none | feeds-others |
-| a fallback score answered | info, under its own name | fallback |
+| a fallback score answered | info, under its own name; warning where what is known asks for a response | fallback |
 | something missing, old, impossible, contradictory | info that names it | no-estimate |
 | something could not be fetched or may not be seen | info that names it | no-estimate |
 | not applicable because of disease, pregnancy, range | info that says why | not-applicable |
@@ -126,19 +126,29 @@ def _decide(answer: AssessmentAnswer, found: ModelAnswer, policy: CardPolicy) ->
         return "retrospective", None
     alert = next((prediction for prediction in found.predictions if prediction.output == found.manifest.alert_output), None)
     if alert is not None:
-        threshold = policy.threshold_of(found.manifest)
-        if policy.threshold == "always" or alert.value >= (threshold or 0.0):
-            return "shown", _card(answer, found, policy, _risk_summary(found, alert), _indicator(alert, threshold))
-        return "below-threshold", None
-    if _keeps_quiet(found):
+        return _decide_by_number(answer, found, policy, alert)
+    urgent = next((fallback for fallback in found.fallbacks if fallback.alerts), None)
+    if _keeps_quiet(found) and urgent is None:
         return _reason_without_number(found), None
     if found.fallbacks:
-        return "fallback", _card(answer, found, policy, _fallback_summary(found, found.fallbacks[0]), "info")
+        summary = _fallback_summary(found, urgent or found.fallbacks[0])
+        return "fallback", _card(answer, found, policy, summary, "warning" if urgent else "info")
     if found.report.verdict is Verdict.NOT_APPLICABLE:
         if _is_quiet(found):
             return "not-applicable", None
         return "not-applicable", _card(answer, found, policy, f"{found.manifest.title}: {verdict_words(found)}", "info")
     return "no-estimate", _card(answer, found, policy, _no_estimate_summary(found), "info")
+
+
+def _decide_by_number(
+    answer: AssessmentAnswer, found: ModelAnswer, policy: CardPolicy, alert: Prediction
+) -> tuple[str, dict[str, object] | None]:
+    """Show a number at or above the threshold, or one of whose terms asks for a response whatever the total."""
+    threshold = policy.threshold_of(found.manifest)
+    by_term = any(alert.terms.get(name) == 1.0 for name in found.manifest.alert_terms)
+    if policy.threshold != "always" and not by_term and alert.value < (threshold or 0.0):
+        return "below-threshold", None
+    return "shown", _card(answer, found, policy, _risk_summary(found, alert), "warning" if by_term else _indicator(alert, threshold))
 
 
 def _keeps_quiet(found: ModelAnswer) -> bool:

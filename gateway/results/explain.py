@@ -47,6 +47,8 @@ def _verdict(found: ModelAnswer, value: InputValue) -> Iterable[str]:
 
 def feature_words(feature: language.Feature) -> str:
     """Return how an input is looked for, in words; an operator without words of its own is named."""
+    if isinstance(feature, language.LatestOf):
+        return "the latest of: " + "; ".join(feature_words(option) for option in feature.options)
     if isinstance(feature, language.FirstOf):
         return ", else ".join(feature_words(option) for option in feature.options)
     words = _WORDS.get(type(feature))
@@ -60,6 +62,10 @@ def _condition_words(feature: language.ConditionPresent) -> str:
     return f"{scope} {what} of the group {feature.group}{since}"
 
 
+def _bound_words(feature: language.Threshold) -> str:
+    return f"above {feature.above:g}" if feature.above is not None else f"below {feature.below:g}"
+
+
 # Any: each entry takes its own kind of feature, and the key is that kind.
 _WORDS: Mapping[type, Callable[[Any], str]] = {
     language.Age: lambda _: "completed years from the birth date",
@@ -71,6 +77,7 @@ _WORDS: Mapping[type, Callable[[Any], str]] = {
     language.CodedCategory: lambda feature: f"the newest answer of {feature.concept} with a known code",
     language.ReferenceLimit: lambda feature: f"the {feature.end} limit that the laboratory states with the newest {feature.concept}",
     language.ConditionPresent: _condition_words,
+    language.Threshold: lambda feature: f"whether the newest {feature.concept} is {_bound_words(feature)}",
     language.CurrentMedication: lambda feature: f"an order of the group {feature.group}, at most {feature.authored_days_max} days old",
     language.ProceduresCounted: lambda feature: f"at least {feature.count_min} listed procedures within {feature.within_days} days",
     language.ModelOutput: lambda feature: f"the output {feature.output} of the model {feature.model}",

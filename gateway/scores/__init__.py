@@ -10,8 +10,21 @@ from gateway.scores.framingham_bmi import FRAMINGHAM_BMI
 from gateway.scores.kdigo import KDIGO_G_STAGE_ONLY, KDIGO_RISK
 from gateway.scores.lab_reported_egfr import LAB_REPORTED_EGFR
 from gateway.scores.meld import MELD_NA, MELD_ORIGINAL
+from gateway.scores.news2 import NEWS2_LOWER_BOUND
+from gateway.scores.qsofa import QSOFA
 from gateway.scores.score import Score, ScoreInputs, ScoreRefused, ScoreResult
 
-SCORES = {score.name: score for score in (FRAMINGHAM_BMI, LAB_REPORTED_EGFR, KDIGO_RISK, KDIGO_G_STAGE_ONLY, MELD_NA, MELD_ORIGINAL, APRI)}
+_ALL = (
+    FRAMINGHAM_BMI,
+    LAB_REPORTED_EGFR,
+    KDIGO_RISK,
+    KDIGO_G_STAGE_ONLY,
+    MELD_NA,
+    MELD_ORIGINAL,
+    APRI,
+    NEWS2_LOWER_BOUND,
+    QSOFA,
+)
+SCORES = {score.name: score for score in _ALL}
 
 __all__ = ["SCORES", "Score", "ScoreInputs", "ScoreRefused", "ScoreResult"]

@@ -22,15 +22,18 @@ class ScoreRefused(ValueError):
 class ScoreResult(msgspec.Struct, frozen=True, kw_only=True):
     """A number in `unit` (a probability is 0..1, unit "1"), its category in words, what must be said with it, and cautions.
 
-    A score that is a category has no number; `texts` holds its parts as vector files write them.
+    A score that is a category has no number; `texts` holds its parts as vector files write them. `score_range`: both ends, where inputs are
+    missing; it has no number then either, so that nobody takes one end for the score.
     """
 
     value: float | None = None
+    score_range: tuple[float, float] | None = None
     unit: str = "1"
     qualitative: str | None = None
     notes: tuple[str, ...] = ()
     cautions: tuple[Reason, ...] = ()
     texts: Mapping[str, str] = {}
+    alerts: bool = False  # what is known asks for a response by the source's own words
 
     def __post_init__(self) -> None:
         if self.value is None and not self.qualitative:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from models.builders import cha2ds2vasc, ckdepi2021, fib4, kfre, meld3, prevent
+from models.builders import cha2ds2vasc, ckdepi2021, fib4, kfre, meld3, news2, prevent
 
 SUMS = "SHA256SUMS"
 BUILDS: dict[str, Callable[[Path], bytes]] = {
@@ -18,6 +18,7 @@ BUILDS: dict[str, Callable[[Path], bytes]] = {
     "fib4/1.0.0": fib4.build,
     "kfre/1.0.0": kfre.build,
     "meld3/1.0.0": meld3.build,
+    "news2/1.0.0": news2.build,
     "prevent/1.0.0": prevent.build,
 }
 

@@ -19,6 +19,10 @@ FILES = [
     ("cha2ds2vasc", "cha2ds2vasc_vectors.csv", 27),
     ("fib4", "fib4_vectors.csv", 41),
     ("fib4", "applicability_vectors.csv", 3),
+    ("news2", "news2_vectors.csv", 55),
+    ("news2", "news2_partial_vectors.csv", 24),
+    ("news2", "qsofa_vectors.csv", 19),
+    ("news2", "applicability_vectors.csv", 5),
     ("kfre", "kfre_vectors.csv", 47),
     ("kfre", "kdigo_risk_vectors.csv", 29),
     ("kfre", "applicability_vectors.csv", 5),
@@ -32,6 +36,9 @@ SHIPPED_AS = {
     "kfre_vectors.csv": "vectors.csv",
     "kdigo_risk_vectors.csv": "fallback_vectors.csv",
     "meld3_vectors.csv": "vectors.csv",
+    "news2_vectors.csv": "vectors.csv",
+    "news2_partial_vectors.csv": "partial_vectors.csv",
+    "qsofa_vectors.csv": "fallback_vectors.csv",
     "meld_na_vectors.csv": "fallback_vectors.csv",
 }
 

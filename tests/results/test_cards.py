@@ -174,3 +174,28 @@ def test_hostile_text_of_a_record_stays_inside_its_line(answers):
     assert [line for line in lines if line not in plain] == [
         "- smoker\\: x  \\# &lt;b&gt;STOP all drugs&lt;/b&gt; \\- \\[ok\\]\\(http\\://evil\\.example\\) \\(2026\\-06\\-05\\)"
     ]
+
+
+def test_what_is_known_alone_may_ask_for_a_response(answers):
+    """A score that stands in and alerts makes a warning, also for a model that makes no card without a number; else it stays quiet."""
+    answer = next(case for case in answers.cases().values() if any(found.fallbacks for found in case.answers))
+    found = next(found for found in answer.answers if found.fallbacks)
+    quiet = msgspec.structs.replace(found, manifest=msgspec.structs.replace(found.manifest, card_without_number=False))
+    urgent = msgspec.structs.replace(quiet, fallbacks=(msgspec.structs.replace(found.fallbacks[0], alerts=True),))
+    cards = [render_cards(msgspec.structs.replace(answer, answers=(shown,)), POLICY)["cards"] for shown in (quiet, urgent)]
+    assert cards[0] == []
+    assert [card["indicator"] for card in cards[1]] == ["warning"]
+    assert cards[1][0]["summary"].startswith(found.fallbacks[0].title)
+
+
+def test_a_term_may_alert_whatever_the_total(answers):
+    """Three points in one parameter: a card below the threshold, as a warning."""
+    answer = answers.cases()["complete"]
+    found = next(found for found in answer.answers if found.manifest.alert_output)
+    alert = next(prediction for prediction in found.predictions if prediction.output == found.manifest.alert_output)
+    manifest = msgspec.structs.replace(found.manifest, alert_threshold=2.0, alert_terms=("single",))
+    for value, shown in ((0.0, []), (1.0, ["warning"])):
+        prediction = msgspec.structs.replace(alert, terms={"single": value})
+        changed = msgspec.structs.replace(found, manifest=manifest, predictions=(prediction,))
+        cards = render_cards(msgspec.structs.replace(answer, answers=(changed,)), POLICY)["cards"]
+        assert [card["indicator"] for card in cards] == shown

@@ -21,6 +21,7 @@ EXAMPLES = {
     "kdigo_g_stage_only": {"egfr_ml_min_1_73m2": 38.0},
     "meld_na": {**LIVER, "sodium_mmol_l": 132},
     "meld": LIVER,
+    "qsofa": {"respiratory_rate_per_min": 22, "systolic_bp_mm_hg": 100, "gcs_total": 15},
     "apri": {"ast_u_l": 80.0, "ast_uln_u_l": 40.0, "platelets_10e9_l": 100.0},
 }
 
@@ -83,10 +84,10 @@ def test_a_score_takes_exactly_its_parameters(score):
 
 @pytest.mark.parametrize("score", list(SCORES.values()), ids=list(SCORES))
 def test_a_score_names_its_source(score):
-    """Own name, citation with a DOI, own outcome, limitations."""
+    """Own name, citation with a DOI or ISBN, own outcome, limitations."""
     assert SCORES[score.name] is score
     assert score.citation
-    assert score.doi.startswith("10.")
+    assert score.doi.startswith("10.") or "ISBN" in score.citation
     assert score.outcome_text
     assert score.limitations
 
