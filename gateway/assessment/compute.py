@@ -54,7 +54,7 @@ async def compute_answers(  # noqa: PLR0913 - when, in which setting and for whi
     for release in releases:
         manifest = release.manifest
         known_setting, source = care_setting(setting, record, as_of, manifest)
-        inputs = extract_inputs(manifest, Chart(index, known_setting, site, given))
+        inputs = extract_inputs(manifest, Chart(index, known_setting, site, given, stay=manifest.index_stay))
         report = judge(manifest, inputs, record.patient, as_of, known_setting, source)
         given.answers[manifest.name] = await climb_down(release, report, runtime, deadline)
     return tuple(given.answers.values())

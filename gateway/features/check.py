@@ -15,17 +15,23 @@ from gateway.features.manifest import (
     MeanOfNewest,
     ModelManifest,
     Newest,
+    NewestInStay,
     NewestPair,
+    NightsOfStay,
+    ProcedureInStay,
     ProceduresCounted,
     Quotient,
     ReferenceLimit,
     SexAtAsOf,
     SimpleFeature,
+    StaysCounted,
+    UrgentStay,
 )
 from gateway.record.reason import ReasonCode
 from gateway.terminology import Terminology
 
 _ANY = "any"
+_ABOUT_STAY = (NightsOfStay, UrgentStay, StaysCounted, NewestInStay, ProcedureInStay)
 _CODES = frozenset(code.value for code in ReasonCode)
 
 
@@ -35,6 +41,7 @@ def manifest_problems(manifest: ModelManifest, terminology: Terminology) -> tupl
         *_name_problems(manifest),
         *_reference_problems(manifest),
         *_variant_problems(manifest),
+        *_stay_problems(manifest),
         *_together_problems(manifest, terminology),
         *(problem for spec in _specs(manifest) for problem in _spec_problems(spec, terminology)),
         *(
@@ -125,6 +132,13 @@ def _together_problems(manifest: ModelManifest, terminology: Terminology) -> Ite
     yield from (f"{name}: there is no reason code {code}" for name, code in reasons if code not in _CODES)
 
 
+def _stay_problems(manifest: ModelManifest) -> Iterator[str]:
+    """What is asked of a stay needs a word on which stay is meant."""
+    if manifest.index_stay is None:
+        needing = [spec.name for spec in _specs(manifest) if isinstance(spec.feature, _ABOUT_STAY)]
+        yield from (f"input {name} is about a stay, and index_stay is not declared" for name in needing)
+
+
 def _variant_problems(manifest: ModelManifest) -> Iterator[str]:
     """Every set of valid optional inputs must lead to exactly one variant."""
     if not manifest.variants:
@@ -161,7 +175,7 @@ def _feature_problems(feature: SimpleFeature, spec: InputSpec | None, terminolog
         names.append(feature.doubt_group)
     unknown = [name for name in names if name not in terminology.concepts]
     yield from (f"the terminology does not know {name}" for name in unknown)
-    if spec is not None and not unknown and isinstance(feature, Newest | NewestPair | MeanOfNewest | ReferenceLimit):
+    if spec is not None and not unknown and isinstance(feature, Newest | NewestPair | MeanOfNewest | ReferenceLimit | NewestInStay):
         unit = terminology.concept(feature.concept).unit
         if unit != spec.unit:
             yield f"its unit is {spec.unit}, the terminology holds {feature.concept} in {unit}"

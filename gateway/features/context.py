@@ -6,9 +6,9 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.features.manifest import Setting
+from gateway.features.manifest import IndexStay, Setting
 from gateway.features.readings import Readings
-from gateway.features.stays import StayIndex, chart_in_use
+from gateway.features.stays import StayIndex, chart_in_use, index_stay
 from gateway.features.value import NO_AGE_LIMIT, InputValue
 from gateway.fhir.group import Group, GroupState
 from gateway.record.values import Measurement, PatientRecord
@@ -91,7 +91,17 @@ class RecordIndex:
 class Chart:
     """An indexed record as one model looks at it: in which care setting, at which site, with which numbers of other models."""
 
-    def __init__(self, index: RecordIndex, setting: Setting, site: SiteWords = NO_SITE, outputs: ModelOutputs = NO_OUTPUTS) -> None:
+    def __init__(
+        self,
+        index: RecordIndex,
+        setting: Setting,
+        site: SiteWords = NO_SITE,
+        outputs: ModelOutputs = NO_OUTPUTS,
+        *,
+        stay: IndexStay | None = None,
+    ) -> None:
+        """`stay`: which stay the model is about, where it is about one."""
+        self.index_stay = index_stay(stay.classes, stay.ended_days_max, index.record.stays, index.as_of) if stay is not None else None
         self.record = index.record
         self.terminology = index.terminology
         self.as_of = index.as_of

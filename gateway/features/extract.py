@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gateway.features.admission import newest_in_stay, nights_of_stay, procedure_in_stay, stays_counted, urgent_stay
 from gateway.features.category import coded_category
 from gateway.features.context import Chart, Target
 from gateway.features.derived import first_of, latest_of, model_output, not_recorded, site_setting
@@ -20,8 +21,11 @@ from gateway.features.manifest import (
     ModelManifest,
     ModelOutput,
     Newest,
+    NewestInStay,
     NewestPair,
+    NightsOfStay,
     NotRecorded,
+    ProcedureInStay,
     ProceduresCounted,
     Quotient,
     ReferenceLimit,
@@ -29,7 +33,9 @@ from gateway.features.manifest import (
     SexAtAsOf,
     SimpleFeature,
     SiteSetting,
+    StaysCounted,
     Threshold,
+    UrgentStay,
 )
 from gateway.features.measured import mean_of_newest, newest_of, newest_pair, quotient, threshold
 from gateway.features.medications import current_medication
@@ -60,7 +66,7 @@ def extract_inputs(manifest: ModelManifest, chart: Chart) -> dict[str, InputValu
 def concepts_of(feature: Feature) -> tuple[str, ...]:
     """Return the names of the measured concepts a feature reads, the one it is about first."""
     match feature:
-        case Newest() | MeanOfNewest() | CodedCategory() | ReferenceLimit() | Threshold():
+        case Newest() | MeanOfNewest() | CodedCategory() | ReferenceLimit() | Threshold() | NewestInStay():
             return (feature.concept,)
         case NewestPair():
             return (feature.concept, feature.partner)
@@ -112,4 +118,9 @@ _OPERATORS: Mapping[type, Callable[[Target, Any, Chart], InputValue]] = {
     ReferenceLimit: reference_limit,
     ProceduresCounted: procedures_counted,
     Threshold: threshold,
+    NightsOfStay: nights_of_stay,
+    UrgentStay: urgent_stay,
+    StaysCounted: stays_counted,
+    NewestInStay: newest_in_stay,
+    ProcedureInStay: procedure_in_stay,
 }

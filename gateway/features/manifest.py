@@ -22,16 +22,21 @@ from gateway.features.operator import (
     MeanOfNewest,
     ModelOutput,
     Newest,
+    NewestInStay,
     NewestPair,
+    NightsOfStay,
     NotRecorded,
+    ProcedureInStay,
     ProceduresCounted,
     Quotient,
     ReferenceLimit,
     SexAtAsOf,
     SimpleFeature,
     SiteSetting,
+    StaysCounted,
     Strict,
     Threshold,
+    UrgentStay,
 )
 
 __all__ = [  # declared in `operator`, and part of a manifest all the same
@@ -47,15 +52,20 @@ __all__ = [  # declared in `operator`, and part of a manifest all the same
     "MeanOfNewest",
     "ModelOutput",
     "Newest",
+    "NewestInStay",
     "NewestPair",
+    "NightsOfStay",
     "NotRecorded",
+    "ProcedureInStay",
     "ProceduresCounted",
     "Quotient",
     "ReferenceLimit",
     "SexAtAsOf",
     "SimpleFeature",
     "SiteSetting",
+    "StaysCounted",
     "Threshold",
+    "UrgentStay",
 ]
 
 Setting = Literal["ed", "inpatient", "ambulatory"]
@@ -136,6 +146,13 @@ class Eligibility(Strict, frozen=True, kw_only=True):
     default_setting: Setting = "ambulatory"
     exclusions: tuple[Exclusion, ...] = ()
     uses_sex: bool = True
+
+
+class IndexStay(Strict, frozen=True, kw_only=True):
+    """The stay a model of discharge is about: the newest Encounter of `classes` that is open or ended at most `ended_days_max` ago."""
+
+    classes: tuple[str, ...]
+    ended_days_max: float
 
 
 class Consistency(Strict, frozen=True, kw_only=True):
@@ -244,7 +261,7 @@ class FallbackSpec(Strict, frozen=True, kw_only=True):
 
     `opens_on`: input name -> reason codes that open it (`any` for all). `parameters`: score parameter -> input name of this model or,
     with `features`, an input of its own. It answers only when all its inputs are valid and `age_years` holds. `partial`: the score gives a
-    range, so one valid input is enough; the others are left out.
+    range, so one valid input is enough (and those of `partial_needs`); the others are left out.
     """
 
     score: str
@@ -253,6 +270,7 @@ class FallbackSpec(Strict, frozen=True, kw_only=True):
     features: tuple[InputSpec, ...] = ()
     age_years: Range | None = None
     partial: bool = False
+    partial_needs: tuple[str, ...] = ()
     not_when: tuple[str, ...] = ()  # reason codes that keep it shut
     beyond_range: tuple[str, ...] = ()  # inputs it takes although they are outside the model's own range
 
@@ -298,6 +316,7 @@ class ModelManifest(Strict, frozen=True, kw_only=True):
     inputs: tuple[InputSpec, ...]
     outputs: tuple[OutputSpec, ...]
     eligibility: Eligibility
+    index_stay: IndexStay | None = None
     consistency: tuple[Consistency, ...] = ()
     spread: tuple[Spread, ...] = ()
     findings: tuple[Finding, ...] = ()

@@ -152,6 +152,37 @@ class Threshold(Strict, frozen=True, kw_only=True, tag_field="operator", tag="th
             raise ValueError("a threshold is either above or below")
 
 
+class NightsOfStay(Strict, frozen=True, kw_only=True, tag_field="operator", tag="nights_of_stay"):
+    """Midnights passed in the index stay."""
+
+
+class UrgentStay(Strict, frozen=True, kw_only=True, tag_field="operator", tag="urgent_stay"):
+    """1 when the index stay's priority is one of `urgent`, or it followed from a visit of `emergency_class`; 0 for one of `elective`."""
+
+    urgent: tuple[str, ...]
+    elective: tuple[str, ...]
+    emergency_class: str
+
+
+class StaysCounted(Strict, frozen=True, kw_only=True, tag_field="operator", tag="stays_counted"):
+    """How many Encounters of `classes` ended in the `within_days` before the index stay; `without_index`: not the one it followed from."""
+
+    classes: tuple[str, ...]
+    within_days: int
+    without_index: bool = False
+
+
+class NewestInStay(Strict, frozen=True, kw_only=True, tag_field="operator", tag="newest_in_stay"):
+    """The newest usable value of `concept` in the index stay; longer than `hours_before_end_max` before its end: CAUTION:early."""
+
+    concept: str
+    hours_before_end_max: float
+
+
+class ProcedureInStay(Strict, frozen=True, kw_only=True, tag_field="operator", tag="procedure_in_stay"):
+    """1 when any Procedure was done in the index stay, 0 only by the absence rule."""
+
+
 class LatestOf(Strict, frozen=True, kw_only=True, tag_field="operator", tag="latest_of"):
     """Of several ways to record the same thing the one with the newest usable value; of one time, the highest number."""
 
@@ -181,6 +212,11 @@ SimpleFeature = (
     | ReferenceLimit
     | ProceduresCounted
     | Threshold
+    | NightsOfStay
+    | UrgentStay
+    | StaysCounted
+    | NewestInStay
+    | ProcedureInStay
 )
 Choice = FirstOf | LatestOf  # several ways to the same input
 Feature = SimpleFeature | Choice

@@ -8,7 +8,16 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from gateway.features.extract import concepts_of
-from gateway.features.manifest import Choice, ConditionPresent, CurrentMedication, Feature, ModelManifest, ModelOutput, ProceduresCounted
+from gateway.features.manifest import (
+    Choice,
+    ConditionPresent,
+    CurrentMedication,
+    Feature,
+    ModelManifest,
+    ModelOutput,
+    ProcedureInStay,
+    ProceduresCounted,
+)
 from gateway.fhir.group import Group
 from gateway.fhir.plan import FetchPlan, Search
 from gateway.terminology import Terminology
@@ -105,6 +114,6 @@ def _groups_beside(features: Iterable[Feature]) -> set[Group]:
                 groups.add(Group.PROCEDURES)
         elif isinstance(feature, CurrentMedication):
             groups |= {Group.MEDICATIONS, Group.MEDICATION_STATEMENTS}
-        elif isinstance(feature, ProceduresCounted):
+        elif isinstance(feature, ProceduresCounted | ProcedureInStay):
             groups |= {Group.CONDITIONS, Group.PROCEDURES}
     return groups

@@ -2,6 +2,9 @@
 
 import calendar
 import datetime as dt
+from collections.abc import Iterable
+
+import msgspec
 
 from gateway.features.readings import END_OF_TIME, last_instant
 from gateway.record.values import Measurement, Stay
@@ -41,6 +44,30 @@ def _is_open(stay: Stay, as_of: dt.datetime) -> bool:
     if stay.status in NEVER_HAPPENED or (stay.start is not None and stay.start.at > as_of):
         return False
     return last_instant(stay.end) > as_of if stay.end is not None else stay.status in GOING_ON
+
+
+class FoundStay(msgspec.Struct, frozen=True):
+    """A stay with both ends; an open one ends at the as-of time."""
+
+    stay: Stay
+    start: dt.datetime
+    end: dt.datetime
+
+
+def index_stay(classes: Iterable[str], ended_days_max: float, all_stays: tuple[Stay, ...], as_of: dt.datetime) -> FoundStay | None:
+    """Return the stay a model of discharge is about, None where there is none, or where it has no beginning."""
+    since = as_of - dt.timedelta(days=ended_days_max)
+    stays = [stay for stay in dated_stays(all_stays, classes, as_of) if stay.end >= since]
+    return max(stays, key=lambda stay: (stay.end, stay.start, stay.stay.source.id), default=None)
+
+
+def dated_stays(stays: Iterable[Stay], classes: Iterable[str], as_of: dt.datetime) -> list[FoundStay]:
+    """Return the dated stays of these classes; one that still goes on ends now."""
+    return [
+        FoundStay(stay, stay.start.at, min(last_instant(stay.end), as_of) if stay.end is not None else as_of)
+        for stay in stays
+        if stay.class_code in classes and stay.start is not None and (stay.end is not None or stay.status == "in-progress")
+    ]
 
 
 class StayIndex:

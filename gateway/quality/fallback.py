@@ -48,6 +48,8 @@ def _is_opened(fallback: FallbackSpec, inputs: Mapping[str, InputValue]) -> bool
 def _can_compute(manifest: ModelManifest, fallback: FallbackSpec, inputs: Mapping[str, InputValue]) -> bool:
     names = [*fallback.parameters.values(), *(spec.name for spec in fallback.features)]
     enough = any if fallback.partial else all
+    if not all(inputs[name].usable for name in fallback.partial_needs):
+        return False
     if not enough(input_for(fallback, inputs[name]).usable for name in names):
         return False
     if fallback.age_years is None:

@@ -28,10 +28,12 @@ from gateway.features.manifest import (
     ModelManifest,
     Newest,
     NotRecorded,
+    ProcedureInStay,
     ProceduresCounted,
     Setting,
     SexAtAsOf,
     SiteSetting,
+    UrgentStay,
 )
 from gateway.features.outcome import LOINC, Shown, concluded_absent, found, not_usable, withheld_for
 from gateway.features.patient import resolve_sex, sex_value
@@ -213,7 +215,7 @@ class _Reader:
         return None, ""
 
     def _is_plausible(self, spec: InputSpec, number: float) -> bool:
-        if isinstance(spec.feature, ConditionPresent | CurrentMedication | ProceduresCounted):
+        if isinstance(spec.feature, ConditionPresent | CurrentMedication | ProceduresCounted | ProcedureInStay | UrgentStay):
             return number in (0.0, 1.0)
         if isinstance(spec.feature, CodedCategory):
             return number in spec.feature.values.values()

@@ -210,6 +210,7 @@ class Encounter(Resource, frozen=True, kw_only=True, gc=False, rename="camel"):
 
     status: str | None = None
     class_: Coding | None = msgspec.field(name="class", default=None)
+    priority: CodeableConcept | None = None
     subject: Reference | None = None
     period: Period | None = None
 

@@ -20,6 +20,8 @@ def read_encounter(reading: Reading, encounter: Encounter, resource_id: str, raw
         source=source_of(encounter, resource_id, raw),
         status=encounter.status or "unknown",
         setting=reading.terminology.care_setting(kind.system or "", kind.code or "") if kind is not None else None,
+        class_code=kind.code or "" if kind is not None else "",
+        priority=tuple(coding.code for coding in encounter.priority.coding if coding.code) if encounter.priority is not None else (),
         start=reading.time(encounter, resource_id, "period.start", period.start) if period is not None else None,
         end=reading.time(encounter, resource_id, "period.end", period.end) if period is not None else None,
     )

@@ -136,11 +136,16 @@ class MedicationOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stay(msgspec.Struct, frozen=True, kw_only=True):
-    """An Encounter: class code mapped to a care setting (`ed`, `inpatient`, `ambulatory`, or None when unknown)."""
+    """An Encounter: class code, and the care setting it means (`ed`, `inpatient`, `ambulatory`, or None when unknown).
+
+    `priority`: the codes of how urgent the admission was, as given.
+    """
 
     source: SourceRef
     status: str
     setting: str | None
+    class_code: str = ""
+    priority: tuple[str, ...] = ()
     start: FhirTime | None = None
     end: FhirTime | None = None
 

@@ -7,8 +7,10 @@ A score answers under its own name, outcome and citation; it never fills the slo
 
 from gateway.scores.apri import APRI
 from gateway.scores.framingham_bmi import FRAMINGHAM_BMI
+from gateway.scores.hospital import HOSPITAL_LOWER_BOUND
 from gateway.scores.kdigo import KDIGO_G_STAGE_ONLY, KDIGO_RISK
 from gateway.scores.lab_reported_egfr import LAB_REPORTED_EGFR
+from gateway.scores.lace import LACE
 from gateway.scores.meld import MELD_NA, MELD_ORIGINAL
 from gateway.scores.news2 import NEWS2_LOWER_BOUND
 from gateway.scores.qsofa import QSOFA
@@ -24,6 +26,8 @@ _ALL = (
     APRI,
     NEWS2_LOWER_BOUND,
     QSOFA,
+    HOSPITAL_LOWER_BOUND,
+    LACE,
 )
 SCORES = {score.name: score for score in _ALL}
 

@@ -9,13 +9,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from models.builders import cha2ds2vasc, ckdepi2021, fib4, kfre, meld3, news2, prevent
+from models.builders import cha2ds2vasc, ckdepi2021, fib4, hospital, kfre, meld3, news2, prevent
 
 SUMS = "SHA256SUMS"
 BUILDS: dict[str, Callable[[Path], bytes]] = {
     "cha2ds2vasc/1.0.0": cha2ds2vasc.build,
     "ckdepi2021/1.0.0": ckdepi2021.build,
     "fib4/1.0.0": fib4.build,
+    "hospital/1.0.0": hospital.build,
     "kfre/1.0.0": kfre.build,
     "meld3/1.0.0": meld3.build,
     "news2/1.0.0": news2.build,

@@ -11,6 +11,7 @@ from gateway.features import manifest as language
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "feature-language.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```toml (\w+)\n(.*?)```", PAGE, re.DOTALL)
 FORMS = {
+    "index_stay": language.IndexStay,
     "consistency": language.Consistency,
     "eligibility": language.Eligibility,
     "fallback": language.FallbackSpec,

@@ -19,6 +19,8 @@ FILES = [
     ("cha2ds2vasc", "cha2ds2vasc_vectors.csv", 27),
     ("fib4", "fib4_vectors.csv", 41),
     ("fib4", "applicability_vectors.csv", 3),
+    ("hospital", "hospital_vectors.csv", 45),
+    ("hospital", "hospital_partial_vectors.csv", 20),
     ("news2", "news2_vectors.csv", 55),
     ("news2", "news2_partial_vectors.csv", 24),
     ("news2", "qsofa_vectors.csv", 19),
@@ -36,6 +38,8 @@ SHIPPED_AS = {
     "kfre_vectors.csv": "vectors.csv",
     "kdigo_risk_vectors.csv": "fallback_vectors.csv",
     "meld3_vectors.csv": "vectors.csv",
+    "hospital_vectors.csv": "vectors.csv",
+    "hospital_partial_vectors.csv": "partial_vectors.csv",
     "news2_vectors.csv": "vectors.csv",
     "news2_partial_vectors.csv": "partial_vectors.csv",
     "qsofa_vectors.csv": "fallback_vectors.csv",
@@ -62,5 +66,5 @@ def test_what_a_release_ships_is_checked_completely(served, models_terminology):
     kinds = {name: [report.kind for report in by_file.values()] for name, by_file in reports.items()}
     assert all(report.rows.passed for by_file in reports.values() for report in by_file.values())
     assert all(given[0] == "main" for given in kinds.values())
-    assert [name for name, given in kinds.items() if given[-1] != "applicability"] == ["cha2ds2vasc"]
-    assert [name for name, given in kinds.items() if "fallback" not in given] == ["cha2ds2vasc", "ckdepi2021", "fib4"]
+    assert [name for name, given in kinds.items() if given[-1] != "applicability"] == ["cha2ds2vasc", "hospital"]
+    assert [name for name, given in kinds.items() if "fallback" not in given] == ["cha2ds2vasc", "ckdepi2021", "fib4", "hospital"]

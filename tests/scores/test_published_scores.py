@@ -21,6 +21,7 @@ EXAMPLES = {
     "kdigo_g_stage_only": {"egfr_ml_min_1_73m2": 38.0},
     "meld_na": {**LIVER, "sodium_mmol_l": 132},
     "meld": LIVER,
+    "lace": {"length_of_stay_days": 5, "urgent_admission_0_1": 1, "charlson_index": 2, "ed_visits_prev_6m": 0},
     "qsofa": {"respiratory_rate_per_min": 22, "systolic_bp_mm_hg": 100, "gcs_total": 15},
     "apri": {"ast_u_l": 80.0, "ast_uln_u_l": 40.0, "platelets_10e9_l": 100.0},
 }
