@@ -43,7 +43,7 @@ from gateway.fhir.client import FhirClient
 from gateway.fhir.group import Group
 from gateway.fhir.limits import BatchMode, FhirLimits, SourcePolicy
 from gateway.inference import InferenceFailed, InProcessEngine
-from gateway.registry import Release, admit_releases, load_code_sets
+from gateway.registry import SHIPPED_KEYS, Release, admit_releases, load_code_sets
 from gateway.results.answer import AssessmentAnswer, ReleaseIdentity, Rung
 from gateway.results.card import CardPolicy, render_cards
 from gateway.results.conformance import capability_statement, operation_definition
@@ -117,7 +117,8 @@ def load_models(settings: Settings, terminology: Terminology) -> tuple[dict[str,
         gateway.errors.ModelRefused: a release is not what it says it is, one of its vectors fails, or an enabled one is not there.
     """
     engine = InProcessEngine()
-    releases = {release.manifest.name: release for release in admit_releases(models_folder(settings), engine, terminology)}
+    keys = trusted_keys(settings)
+    releases = {release.manifest.name: release for release in admit_releases(models_folder(settings), engine, terminology, keys)}
     manifests = {name: release.manifest for name, release in releases.items()}
     unknown = set(settings.models.enabled) - manifests.keys()
     if unknown:
@@ -153,6 +154,11 @@ def identity_of(release: Release) -> ReleaseIdentity:
 def models_folder(settings: Settings) -> Path:
     """Return the folder with the releases."""
     return Path(settings.models.folder) if settings.models.folder else SHIPPED_MODELS
+
+
+def trusted_keys(settings: Settings) -> frozenset[str]:
+    """Return the public keys that may vouch for a release."""
+    return SHIPPED_KEYS | frozenset(settings.models.trusted_keys)
 
 
 def open_audit(settings: Settings, clock: Clock, *, on_loop: bool = False) -> AuditLog:
@@ -193,7 +199,7 @@ def make_source(settings: Settings, clock: Clock) -> FhirClient | None:
 async def open_gateway(settings: Settings, clock: Clock | None = None, open_trail: OpenTrail | None = None) -> AsyncIterator[Running]:
     """Open everything an assessment needs, and close it again in reverse order. Without `open_trail` the log is this process's own."""
     clock = clock or make_clock(settings)
-    terminology = load_code_sets(models_folder(settings))
+    terminology = load_code_sets(models_folder(settings), trusted_keys(settings))
     models, engine = load_models(settings, terminology)
     declare_models(tuple(models))
     audit: Trail = await open_trail() if open_trail else open_audit(settings, clock)

@@ -132,6 +132,10 @@ class ModelSettings(_Section, frozen=True, kw_only=True):
         str, Meta(description="Folder with the releases, `<name>/<version>/`; empty: the releases shipped with the gateway.")
     ] = ""
     enabled: Annotated[tuple[str, ...], Meta(description="Names of the models to serve; empty: all.")] = ()
+    trusted_keys: Annotated[
+        tuple[Annotated[str, Meta(pattern="^[0-9a-f]{64}$")], ...],
+        Meta(description="Public keys (Ed25519, 64 hexadecimal digits) that may sign releases, beside the key of the shipped models."),
+    ] = ()
 
 
 class CdsSettings(_Section, frozen=True, kw_only=True):
@@ -191,7 +195,7 @@ class Settings(_Section, frozen=True, kw_only=True):
     clock: ClockSettings = ClockSettings()
     site: Annotated[
         dict[str, float | str],
-        Meta(description='What the hospital states for its models, by the names and words of their manifests (`region = "elsewhere"`).'),
+        Meta(description='What the site states for its models, by the names and words of their manifests (`region = "elsewhere"`).'),
     ] = {}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import typer
 
-from gateway.app import load_models, make_clock, make_source, models_folder
+from gateway.app import load_models, make_clock, make_source, models_folder, trusted_keys
 from gateway.audit import KeyFailure, verify_log
 from gateway.audit.open_kms import open_kms
 from gateway.cli.console import ConfigOption, Exit, JsonOption, emit, say, settings_of
@@ -91,7 +91,7 @@ def _log(settings: Settings) -> Finding:
 
 def _models(settings: Settings) -> Finding:
     try:
-        models, _ = load_models(settings, load_code_sets(models_folder(settings)))
+        models, _ = load_models(settings, load_code_sets(models_folder(settings), trusted_keys(settings)))
     except ModelRefused as refusal:
         advice = "restore the release (one that differs from its hashes never runs), or correct models.folder and models.enabled"
         return Finding(check="models", good=False, seen=str(refusal), advice=advice)

@@ -1,15 +1,20 @@
 """`gateway models`."""
 
+import hashlib
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from gateway.app import load_models, models_folder
+from gateway.app import load_models, models_folder, trusted_keys
 from gateway.cli.console import ConfigOption, Exit, JsonOption, emit, fail, say, settings_of
 from gateway.errors import ModelRefused
 from gateway.inference import InProcessEngine
-from gateway.registry import CheckReport, Release, admit_releases, check_file, check_shipped, load_code_sets
+from gateway.registry import CheckReport, Release, admit_releases, check_file, check_shipped, load_code_sets, sign_release
+from gateway.registry.folder import SUMS
+from gateway.registry.signature import SIGNATURE
 from gateway.registry.vectors import RunRow
 from gateway.terminology import Terminology
 
@@ -25,7 +30,7 @@ def list_models(as_json: JsonOption = False, config: ConfigOption = None) -> Non
     """List the releases that are served: the enabled ones, and those they read."""
     settings = settings_of(config)
     try:
-        served, _ = load_models(settings, load_code_sets(models_folder(settings)))
+        served, _ = load_models(settings, load_code_sets(models_folder(settings), trusted_keys(settings)))
     except ModelRefused as refusal:
         fail(f"refused: {refusal}")
     rows = [
@@ -69,13 +74,45 @@ def check(
         raise typer.Exit(Exit.FOUND)
 
 
+@app.command("sign")
+def sign(
+    folder: Annotated[Path, typer.Argument(help="The release: `<name>/<version>`.")],
+    key: Annotated[Path, typer.Option("--key", help="The private key: Ed25519, PEM without a password, readable by its owner only.")],
+) -> None:
+    """Hash every file of a release and sign the hashes; the last line is the public key to be trusted (`models.trusted_keys`)."""
+    private = read_signing_key(key)
+    release = folder.resolve()
+    names = sorted(path.name for path in release.iterdir() if path.name not in (SUMS, SIGNATURE)) if release.is_dir() else []
+    if not names:
+        fail(f"{folder} holds no files")
+    lines = [f"{hashlib.sha256((release / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    sums = "".join(lines).encode("ascii")
+    (release / SUMS).write_bytes(sums)
+    (release / SIGNATURE).write_bytes(sign_release(private, release.parent.name, release.name, sums))
+    say(f"signed {release.parent.name} {release.name}: {len(names)} files")
+    say(private.public_key().public_bytes_raw().hex())
+
+
+def read_signing_key(path: Path) -> Ed25519PrivateKey:
+    """Read the private key, or end with status 2; one that others may read is refused."""
+    try:
+        if path.stat().st_mode & 0o077:
+            fail(f"{path} may be read by others; set its mode to 0400")
+        key = load_pem_private_key(path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        fail(f"the key cannot be read ({type(error).__name__})")
+    if not isinstance(key, Ed25519PrivateKey):
+        fail("the key is not an Ed25519 key")
+    return key
+
+
 def load_all(config: Path | None) -> tuple[dict[str, Release], InProcessEngine, Terminology]:
     """Load every release, or end with status 2."""
     settings = settings_of(config)
     engine = InProcessEngine()
     try:
-        terminology = load_code_sets(models_folder(settings))
-        releases = admit_releases(models_folder(settings), engine, terminology)
+        terminology = load_code_sets(models_folder(settings), trusted_keys(settings))
+        releases = admit_releases(models_folder(settings), engine, terminology, trusted_keys(settings))
     except ModelRefused as refusal:
         fail(f"refused: {refusal}")
     return {release.manifest.name: release for release in releases}, engine, terminology

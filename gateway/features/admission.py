@@ -21,7 +21,7 @@ from gateway.record.reason import Reason, ReasonCode
 from gateway.record.values import Stay
 
 ADMITTED_WITHIN = dt.timedelta(hours=24)  # from the end of an emergency visit to the admission that followed from it
-NO_STAY = "no stay in hospital is open or ended lately"
+NO_STAY = "no inpatient stay is open or ended lately"
 ELSEWHERE = "stays in other hospitals are not seen"
 
 

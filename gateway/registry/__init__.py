@@ -12,9 +12,11 @@ from gateway.registry.check import CheckReport, Kind, check_file, check_shipped,
 from gateway.registry.code_sets import load_code_sets
 from gateway.registry.refusal import FileRefused, GraphRefused, ManifestRefused, ReleaseRefused, VectorsRefused
 from gateway.registry.release import Release, load_release, load_releases
+from gateway.registry.signature import SHIPPED_KEYS, sign_release
 from gateway.registry.vectors import VectorReport, check_vectors, require_vectors
 
 __all__ = [
+    "SHIPPED_KEYS",
     "CheckReport",
     "FileRefused",
     "GraphRefused",
@@ -34,4 +36,5 @@ __all__ = [
     "load_release",
     "load_releases",
     "require_vectors",
+    "sign_release",
 ]

@@ -1,11 +1,12 @@
 """From a folder of releases to models that are served: each is checked, loaded, run on its vectors, and only then answers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from gateway.registry.release import Release, load_releases
+from gateway.registry.signature import SHIPPED_KEYS
 from gateway.registry.vectors import RunRow, require_vectors
 from gateway.terminology import Terminology
 
@@ -31,13 +32,13 @@ def admit(release: Release, engine: Engine, terminology: Terminology) -> None:
     engine.load(release, partial(require_vectors, release, terminology))
 
 
-def admit_releases(root: Path, engine: Engine, terminology: Terminology) -> tuple[Release, ...]:
+def admit_releases(root: Path, engine: Engine, terminology: Terminology, trusted: Collection[str] = SHIPPED_KEYS) -> tuple[Release, ...]:
     """Load every release below `root` into the engine and return them, those that others read first.
 
     Raises:
         gateway.errors.ModelRefused: one of them is refused.
     """
-    releases = load_releases(root, terminology)
+    releases = load_releases(root, terminology, trusted)
     for release in releases:
         admit(release, engine, terminology)
     return releases

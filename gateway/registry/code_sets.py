@@ -5,11 +5,12 @@ manifests are checked against the terminology, so the tables of all releases bel
 folder's hashes here, and when a release is loaded it must still bring nothing that the terminology does not hold.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from gateway.registry.folder import read_release_files
 from gateway.registry.refusal import ManifestRefused, ReleaseRefused
+from gateway.registry.signature import SHIPPED_KEYS
 from gateway.terminology import TableRefused, Terminology, load_terminology
 from gateway.terminology.extra import TableKind
 from gateway.terminology.table import decode_concept_rows
@@ -17,15 +18,15 @@ from gateway.terminology.table import decode_concept_rows
 CODES, STEMS = "codes.csv", "stems.csv"
 
 
-def load_code_sets(root: Path) -> Terminology:
+def load_code_sets(root: Path, trusted: Collection[str] = SHIPPED_KEYS) -> Terminology:
     """Return the terminology of a folder of releases: the packaged tables and what every `<name>/<version>/` below `root` brings.
 
     Raises:
-        ReleaseRefused: a file is not the one that was hashed, a table is malformed, or says something else than another one. The place
-            names model, version and file.
+        ReleaseRefused: no trusted key signed a release, a file is not the one that was hashed,
+            a table is malformed, or says something else than another one. The place names model, version and file.
     """
     folders = sorted({path.parent for name in (CODES, STEMS) for path in root.glob(f"*/*/{name}")})
-    held = {f"{folder.parent.name}/{folder.name}": _read(folder) for folder in folders}
+    held = {f"{folder.parent.name}/{folder.name}": _read(folder, trusted) for folder in folders}
     codes = {f"{place}/{CODES}": files[CODES] for place, files in held.items() if CODES in files}
     stems = {f"{place}/{STEMS}": files[STEMS] for place, files in held.items() if STEMS in files}
     try:
@@ -37,9 +38,9 @@ def load_code_sets(root: Path) -> Terminology:
         raise ManifestRefused(" or ".join(codes), str(error)) from None
 
 
-def _read(folder: Path) -> Mapping[str, bytes]:
+def _read(folder: Path, trusted: Collection[str]) -> Mapping[str, bytes]:
     try:
-        return read_release_files(folder)
+        return read_release_files(folder, trusted)
     except ReleaseRefused as refusal:
         raise type(refusal)(f"{folder.parent.name}/{folder.name}/{refusal.place}", refusal.reason) from None
 

@@ -1,4 +1,4 @@
-"""Reads a release folder once into bytes and holds it against its SHA256SUMS.
+"""Reads a release folder once into bytes and holds it against its SHA256SUMS, and those against their signature.
 
 Everything later works on these bytes, so nothing can be exchanged between the check and the use. A link of either kind is refused: what
 it points to can change from outside the folder.
@@ -8,10 +8,11 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from gateway.registry.refusal import FileRefused
+from gateway.registry.signature import SIGNATURE, require_signature
 
 SUMS = "SHA256SUMS"
 FILES_MAX = 32
@@ -21,11 +22,12 @@ GRAPH = "model.onnx"
 _SUM_LINE = re.compile(r"^(?P<digest>[0-9a-f]{64})  (?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,99})$")
 
 
-def read_release_files(folder: Path) -> Mapping[str, bytes]:
-    """Return every file of a release by name, SHA256SUMS among them, each as it was hashed.
+def read_release_files(folder: Path, trusted: Collection[str]) -> Mapping[str, bytes]:
+    """Return every file of a release by name, SHA256SUMS among them, each as it was hashed. The folder is named `<name>/<version>`.
 
     Raises:
-        FileRefused: the folder is not one, or a file is missing, additional, linked, too large, unreadable or not the one that was hashed.
+        FileRefused: the folder is not one, a file is missing, additional, linked, too large, unreadable or not the one that was hashed, or
+            none of the trusted keys signed the hashes for this release.
     """
     try:
         names = sorted(entry.name for entry in folder.iterdir()) if not folder.is_symlink() else []
@@ -36,9 +38,10 @@ def read_release_files(folder: Path) -> Mapping[str, bytes]:
     if SUMS not in names:
         raise FileRefused(SUMS, "is missing, or the folder is a link")
     files = {name: _read_file(folder / name) for name in names}
+    require_signature(folder.parent.name, folder.name, files[SUMS], files.get(SIGNATURE), trusted)
     expected = parse_sums(files[SUMS])
     for name in names:
-        if name != SUMS and name not in expected:
+        if name not in (SUMS, SIGNATURE) and name not in expected:
             raise FileRefused(name, f"is not listed in {SUMS}")
     for name, digest in expected.items():
         if name not in files:
@@ -52,7 +55,7 @@ def parse_sums(text: bytes) -> dict[str, str]:
     """Return digest by name from lines as `sha256sum` writes them.
 
     Raises:
-        FileRefused: a line has another form, names a file twice, or names SHA256SUMS itself.
+        FileRefused: a line has another form, names a file twice, or names SHA256SUMS or its signature.
     """
     sums: dict[str, str] = {}
     body = text.decode("ascii", errors="replace")
@@ -60,7 +63,7 @@ def parse_sums(text: bytes) -> dict[str, str]:
         raise FileRefused(SUMS, "must end with a line feed")
     for number, line in enumerate(body[:-1].split("\n"), start=1):
         found = _SUM_LINE.match(line)
-        if found is None or found["name"] in sums or found["name"] == SUMS:
+        if found is None or found["name"] in sums or found["name"] in (SUMS, SIGNATURE):
             raise FileRefused(SUMS, f"line {number} is not a digest, two spaces and a name")
         sums[found["name"]] = found["digest"]
     return sums

@@ -8,7 +8,7 @@ Everything later works on the bytes that were hashed; no file is opened twice.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -20,6 +20,7 @@ from gateway.registry.code_sets import require_code_sets
 from gateway.registry.folder import GRAPH, read_release_files
 from gateway.registry.onnx_graph import PLACE, GraphSummary, TensorType, read_graph
 from gateway.registry.refusal import FileRefused, GraphRefused, ManifestRefused, ReleaseRefused
+from gateway.registry.signature import SHIPPED_KEYS
 from gateway.terminology import Terminology
 
 MANIFEST = "manifest.toml"
@@ -37,20 +38,20 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     files: Mapping[str, bytes]
 
 
-def load_release(folder: Path, terminology: Terminology) -> Release:
-    """Load the release in `folder`, which is named `<name>/<version>`.
+def load_release(folder: Path, terminology: Terminology, trusted: Collection[str] = SHIPPED_KEYS) -> Release:
+    """Load the release in `folder`, which is named `<name>/<version>`; `trusted`: public keys that may vouch for it.
 
     Raises:
-        ReleaseRefused: a file is not the one that was hashed, the manifest is unsound, or the graph holds what may not run. The place
-            names model, version and file.
+        ReleaseRefused: no trusted key signed it, a file is not the one that was hashed,
+            the manifest is unsound, or the graph holds what may not run. The place names model, version and file.
     """
     try:
-        return _load(folder, terminology)
+        return _load(folder, terminology, trusted)
     except ReleaseRefused as refusal:
         raise type(refusal)(f"{folder.parent.name}/{folder.name}/{refusal.place}", refusal.reason) from None
 
 
-def load_releases(root: Path, terminology: Terminology) -> tuple[Release, ...]:
+def load_releases(root: Path, terminology: Terminology, trusted: Collection[str] = SHIPPED_KEYS) -> tuple[Release, ...]:
     """Load every `<name>/<version>/` below `root` that holds a manifest; a model stands behind those whose outputs it reads.
 
     Raises:
@@ -59,7 +60,7 @@ def load_releases(root: Path, terminology: Terminology) -> tuple[Release, ...]:
     folders = sorted(path.parent for path in root.glob(f"*/*/{MANIFEST}"))
     if not folders or len(folders) > RELEASES_MAX:
         raise FileRefused(root.name, f"holds {len(folders)} releases")
-    return in_order(load_release(folder, terminology) for folder in folders)
+    return in_order(load_release(folder, terminology, trusted) for folder in folders)
 
 
 def in_order(releases: Iterable[Release]) -> tuple[Release, ...]:
@@ -91,8 +92,8 @@ def _place(name: str, by_name: Mapping[str, Release], done: dict[str, Release], 
     done[name] = by_name[name]
 
 
-def _load(folder: Path, terminology: Terminology) -> Release:
-    files = read_release_files(folder)
+def _load(folder: Path, terminology: Terminology, trusted: Collection[str]) -> Release:
+    files = read_release_files(folder, trusted)
     for name in (MANIFEST, GRAPH, VECTORS):
         if name not in files:
             raise FileRefused(name, "is missing")

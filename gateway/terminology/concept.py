@@ -57,7 +57,7 @@ class Concept(msgspec.Struct, frozen=True, kw_only=True):
 def parse_age_limit(text: str) -> AgeLimit:
     """Read a staleness column: `48 h`, `1825 d`, `180 d (365 d hard)`, `n/a`, `active`, or empty.
 
-    Where a cell lists limits of several models (`1 h (news2) / 365 d (prevent)`, `30 d (365 d kfre8)`), the shortest is the default: a
+    Where a cell lists limits of several models (`1 h (one) / 365 d (another)`, `30 d (365 d another)`), the shortest is the default: a
     model's manifest states its own.
 
     Raises:

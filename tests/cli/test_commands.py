@@ -3,13 +3,17 @@
 import csv
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from gateway.app import SHIPPED_MODELS
 from gateway.clock import SystemClock
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -646,3 +650,44 @@ def test_the_chain_of_older_versions(run, tmp_path, absent, score):
     assert own["status"] == "cancelled"
     assert len(others) == (score is not None)
     assert score is None or score in json.dumps(others[0]["method"])
+
+
+def signing_key(tmp_path, mode=0o400):
+    """Write a private key; return its file."""
+    path = tmp_path / "signing.pem"
+    key = Ed25519PrivateKey.generate()
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    path.chmod(mode)
+    return path
+
+
+def test_a_release_is_signed_and_counts_where_its_key_is_trusted(run, tmp_path, config):
+    """The last line of `models sign` is what `models.trusted_keys` takes; without it the same folder is refused."""
+    folder = Path(shutil.copytree(SHIPPED_MODELS / "fib4", tmp_path / "models" / "fib4")) / "1.0.0"
+    told = run("models", "sign", folder, "--key", signing_key(tmp_path))
+    assert told.exit_code == 0, told.output
+    key = told.stdout.splitlines()[-1]
+    base = f'[models]\nfolder = "{tmp_path}/models"\n'
+    assert "no trusted key" in run("models", "list", "--config", config(more=base)).output
+    listed = run("models", "list", "--config", config(more=base + f'trusted_keys = ["{key}"]'))
+    assert (listed.exit_code, "fib4 1.0.0" in listed.stdout) == (0, True)
+
+
+def test_a_key_that_others_may_read_signs_nothing(run, tmp_path):
+    """Nor does a file that is no key, or a folder without files."""
+    folder = Path(shutil.copytree(SHIPPED_MODELS / "fib4", tmp_path / "models" / "fib4")) / "1.0.0"
+    before = (folder / "SHA256SUMS.sig").read_bytes()
+    (tmp_path / "noise").write_text("noise")
+    (tmp_path / "noise").chmod(0o400)
+    (tmp_path / "nothing").mkdir()
+    open_to_all = signing_key(tmp_path, 0o444)
+    for where, key, says in (
+        (folder, open_to_all, "0400"),
+        (folder, tmp_path / "noise", "cannot be read"),
+        (folder, tmp_path / "none", "cannot be read"),
+    ):
+        told = run("models", "sign", where, "--key", key)
+        assert (told.exit_code, says in told.output) == (2, True), told.output
+    assert (folder / "SHA256SUMS.sig").read_bytes() == before
+    open_to_all.chmod(0o400)
+    assert "no files" in run("models", "sign", tmp_path / "nothing", "--key", open_to_all).output

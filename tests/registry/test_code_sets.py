@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from release_keys import TRUSTED
 
 from gateway.registry import FileRefused, ManifestRefused, load_code_sets, load_releases
 from gateway.terminology import Code, load_terminology
@@ -38,7 +39,7 @@ def two_releases(tmp_path, rehash):
 def test_a_concept_of_a_release_is_read_like_any_other(two_releases):
     """A measured concept with unit and limits, a condition by code, and by its words where a stem is brought too."""
     stems = "group,stem,place\ngout,gout,word\n"
-    terminology = load_code_sets(two_releases({"codes.csv": HEADER + GOUT + URATE, "stems.csv": stems}, {}))
+    terminology = load_code_sets(two_releases({"codes.csv": HEADER + GOUT + URATE, "stems.csv": stems}, {}), TRUSTED)
     assert terminology.concepts_of("http://loinc.org", "3084-1") == ("urate",)
     assert terminology.convert("urate", 0.5, "mmol/L", coded=True).value == pytest.approx(8.405)
     assert terminology.concept("urate").ages["inpatient"].hard_days == 2
@@ -50,15 +51,15 @@ def test_a_concept_of_a_release_is_read_like_any_other(two_releases):
 def test_two_releases_may_bring_the_same_row(two_releases):
     """It counts once, and both releases are loaded."""
     root = two_releases({"codes.csv": HEADER + URATE}, {"codes.csv": HEADER + URATE + GOUT})
-    terminology = load_code_sets(root)
+    terminology = load_code_sets(root, TRUSTED)
     assert len(terminology.codes_for("urate")) == 1
-    assert len(load_releases(root, terminology)) == 2
+    assert len(load_releases(root, terminology, TRUSTED)) == 2
 
 
 def test_a_release_may_add_a_code_to_a_packaged_concept(two_releases):
     """The packaged codes stay, the new one stands behind them."""
     row = f"hypertension,Condition.code / Procedure.code,{SNOMED},48146000,Diastolic hypertension,,,,,active,active,active\n"
-    terminology = load_code_sets(two_releases({"codes.csv": HEADER + row}, {}))
+    terminology = load_code_sets(two_releases({"codes.csv": HEADER + row}, {}), TRUSTED)
     codes = [code.code for code in terminology.codes_for("hypertension")]
     assert codes == [*(code.code for code in load_terminology().codes_for("hypertension")), "48146000"]
 
@@ -84,7 +85,7 @@ def test_a_contradiction_is_refused_with_its_place(two_releases, second, words):
     """Between two releases, or with the packaged table; the refusal names model, version and file, and the concept."""
     root = two_releases({"codes.csv": HEADER + URATE}, {"codes.csv": HEADER + second})
     with pytest.raises(ManifestRefused, match=re.escape(words)) as refused:
-        load_code_sets(root)
+        load_code_sets(root, TRUSTED)
     assert refused.value.place == "prevent/1.0.0/codes.csv"
 
 
@@ -92,7 +93,7 @@ def test_a_contradiction_is_refused_with_its_place(two_releases, second, words):
 def test_a_stem_that_would_never_be_found_is_refused(two_releases, stems):
     """Text is compared in lower case, and a place is one of three."""
     with pytest.raises(ManifestRefused, match="stem") as refused:
-        load_code_sets(two_releases({"codes.csv": HEADER + GOUT, "stems.csv": stems}, {}))
+        load_code_sets(two_releases({"codes.csv": HEADER + GOUT, "stems.csv": stems}, {}), TRUSTED)
     assert refused.value.place == "ckdepi2021/1.0.0/stems.csv"
 
 
@@ -101,7 +102,7 @@ def test_tables_are_held_against_the_hashes_first(two_releases):
     root = two_releases({"codes.csv": HEADER + URATE}, {})
     (root / "ckdepi2021/1.0.0/codes.csv").write_text(HEADER + GOUT, encoding="utf-8")
     with pytest.raises(FileRefused, match="not the file that was hashed") as refused:
-        load_code_sets(root)
+        load_code_sets(root, TRUSTED)
     assert refused.value.place == "ckdepi2021/1.0.0/codes.csv"
 
 
@@ -109,4 +110,4 @@ def test_a_release_is_not_loaded_without_its_own_codes(two_releases):
     """With the packaged terminology alone its conditions would never be found, and absence would be concluded."""
     root = two_releases({"codes.csv": HEADER + GOUT}, {})
     with pytest.raises(ManifestRefused, match="gout 90560007 is not part of the terminology"):
-        load_releases(root, load_terminology())
+        load_releases(root, load_terminology(), TRUSTED)

@@ -5,16 +5,18 @@ import random
 import shutil
 
 import pytest
+from release_keys import TRUSTED
 
 from gateway.registry import FileRefused, ManifestRefused, ReleaseRefused, VectorsRefused, admit_releases, load_release, load_releases
 from gateway.registry.folder import FILE_BYTES_MAX
 from gateway.registry.release import in_order
 
-FLIPS_PER_FILE = 24
+FLIPS_PER_FILE = 400
 NAMES = {
-    "ckdepi2021": ["SHA256SUMS", "applicability_vectors.csv", "manifest.toml", "model.onnx", "vectors.csv"],
+    "ckdepi2021": ["SHA256SUMS", "SHA256SUMS.sig", "applicability_vectors.csv", "manifest.toml", "model.onnx", "vectors.csv"],
     "prevent": [
-        "SHA256SUMS", "applicability_vectors.csv", "coefficients.csv", "fallback_vectors.csv", "manifest.toml", "model.onnx", "vectors.csv",
+        "SHA256SUMS", "SHA256SUMS.sig", "applicability_vectors.csv", "coefficients.csv",
+        "fallback_vectors.csv", "manifest.toml", "model.onnx", "vectors.csv",
     ],
 }  # fmt: skip
 
@@ -23,7 +25,7 @@ def test_the_shipped_releases_load_in_the_order_in_which_they_read_each_other(co
     """The eGFR stands before the model that reads it; identity is name, version and two hashes."""
     folder = copy_of("prevent")
     copy_of("ckdepi2021")
-    releases = load_releases(folder.parents[1], known)
+    releases = load_releases(folder.parents[1], known, TRUSTED)
     assert [release.manifest.name for release in releases] == ["ckdepi2021", "prevent"]
     for release in releases:
         assert sorted(release.files) == NAMES[release.manifest.name]
@@ -42,9 +44,9 @@ def test_one_flipped_bit_in_any_file_refuses_the_release(copy_of, known, model, 
         damaged[bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)
         with pytest.raises(ReleaseRefused, match=model):
-            load_release(path.parent, known)
+            load_release(path.parent, known, TRUSTED)
     path.write_bytes(whole)
-    load_release(path.parent, known)
+    load_release(path.parent, known, TRUSTED)
 
 
 def add_file(folder):
@@ -114,7 +116,7 @@ def test_a_folder_that_is_not_exactly_the_release_is_refused(copy_of, known, dam
     folder = copy_of("ckdepi2021")
     damage(folder)
     with pytest.raises(FileRefused) as refusal:
-        load_release(folder, known)
+        load_release(folder, known, TRUSTED)
     assert refusal.value.place.startswith("ckdepi2021/1.0.0/")
 
 
@@ -125,7 +127,7 @@ def test_a_linked_folder_is_refused(copy_of, known, tmp_path):
     other.mkdir(parents=True)
     (other / "1.0.0").symlink_to(folder, target_is_directory=True)
     with pytest.raises(FileRefused):
-        load_release(other / "1.0.0", known)
+        load_release(other / "1.0.0", known, TRUSTED)
 
 
 # what is replaced in a manifest, by what, words of the refusal
@@ -151,15 +153,15 @@ def test_a_manifest_that_does_not_fit_is_refused_although_its_hash_is_right(copy
     path.write_text(text.replace(old, new), encoding="utf-8")
     rehash(folder)
     with pytest.raises(ReleaseRefused, match=words):
-        load_release(folder, known)
+        load_release(folder, known, TRUSTED)
 
 
 def test_a_model_without_the_model_it_reads_is_refused(copy_of, known):
     """So is one that reads itself through another, and a second release of the same name."""
     folder = copy_of("prevent")
     with pytest.raises(ManifestRefused, match="ckdepi2021"):
-        load_releases(folder.parents[1], known)
-    release = load_release(folder, known)
+        load_releases(folder.parents[1], known, TRUSTED)
+    release = load_release(folder, known, TRUSTED)
     with pytest.raises(ManifestRefused, match="more than one"):
         in_order([release, release])
 
@@ -167,7 +169,7 @@ def test_a_model_without_the_model_it_reads_is_refused(copy_of, known):
 def test_an_empty_folder_serves_nothing_and_says_so(tmp_path, known):
     """A gateway without models is a mistake, not a state."""
     with pytest.raises(FileRefused, match="0 releases"):
-        load_releases(tmp_path, known)
+        load_releases(tmp_path, known, TRUSTED)
 
 
 @pytest.mark.parametrize(
@@ -184,5 +186,5 @@ def test_a_release_of_which_one_vector_fails_is_not_served(copy_of, known, rehas
     rehash(folder)
     engine = InProcessEngine()
     with pytest.raises(VectorsRefused, match=words):
-        admit_releases(folder.parents[1], engine, known)
+        admit_releases(folder.parents[1], engine, known, TRUSTED)
     assert engine.models == ()
