@@ -50,6 +50,7 @@ format: $(STAMP) ## Format the code
 docs: $(STAMP) ## Write the generated pages of docs/
 	$(BIN)/python -m gateway.config > docs/configuration.md
 	$(BIN)/python -m gateway.errors > docs/errors.md
+	$(BIN)/gateway models schema > docs/manifest.schema.json
 
 lock: ## Resolve the dependencies anew (needs uv)
 	$(COMPILE) --upgrade --extra cpu --extra aws --extra pkcs11 --extra test --extra lint --extra build pyproject.toml --output-file requirements.lock

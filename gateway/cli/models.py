@@ -1,6 +1,7 @@
 """`gateway models`."""
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -13,12 +14,16 @@ from gateway.cli.console import ConfigOption, Exit, JsonOption, emit, fail, say,
 from gateway.errors import ModelRefused
 from gateway.inference import InProcessEngine
 from gateway.registry import CheckReport, Release, admit_releases, check_file, check_shipped, load_code_sets, sign_release
-from gateway.registry.folder import SUMS
+from gateway.registry.code_sets import CODES, STEMS
+from gateway.registry.folder import GRAPH, SUMS
+from gateway.registry.lint import lint_release, manifest_schema, new_release
+from gateway.registry.release import VECTORS
 from gateway.registry.signature import SIGNATURE
 from gateway.registry.vectors import RunRow
-from gateway.terminology import Terminology
+from gateway.terminology import Terminology, load_terminology
 
 app = typer.Typer(no_args_is_help=True)
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 VectorsOption = Annotated[
     Path | None, typer.Option("--vectors", help="Any vector file of the model; without it, every file shipped with the release.")
@@ -72,6 +77,46 @@ def check(
         print_reports(reports)
     if not all(report.rows.passed for report in reports):
         raise typer.Exit(Exit.FOUND)
+
+
+@app.command("new")
+def new(
+    name: Annotated[str, typer.Argument(help="The model's name: small letters, digits and underscores.")],
+    root: Annotated[Path, typer.Option("--folder", help="Where the releases lie.")] = Path("models"),
+) -> None:
+    """Write a release to start from: a manifest with an example of everything, and the header of its vector file."""
+    if not _NAME.fullmatch(name):
+        fail("a model's name has small letters, digits and underscores, and begins with a letter")
+    try:
+        folder = new_release(root, name)
+    except OSError as error:
+        fail(f"{root / name}: cannot be written ({type(error).__name__})")
+    say(f"written: {folder}")
+    say(f"next: put {GRAPH} and rows of {VECTORS} beside it, then `gateway models lint {folder}`")
+
+
+@app.command("lint")
+def lint(
+    folder: Annotated[Path, typer.Argument(help="The release: `<name>/<version>`. It need not be signed yet.")],
+) -> None:
+    """Say what is wrong with a release: where, what was expected, and an example."""
+    try:
+        own = [(folder / name).read_bytes() if (folder / name).is_file() else b"" for name in (CODES, STEMS)]
+        known = load_terminology([own[0]] if own[0] else [], [own[1]] if own[1] else [])
+        problems = lint_release(folder.resolve(), known)
+    except (OSError, ValueError) as error:
+        fail(f"{folder} cannot be read: {error if isinstance(error, ValueError) else type(error).__name__}")
+    for problem in problems:
+        say(problem)
+    if problems:
+        raise typer.Exit(Exit.FOUND)
+    say(f"nothing is wrong with {folder}")
+
+
+@app.command("schema")
+def schema() -> None:
+    """Print the JSON Schema of a manifest, for editors that check TOML."""
+    emit(manifest_schema())
 
 
 @app.command("sign")

@@ -691,3 +691,14 @@ def test_a_key_that_others_may_read_signs_nothing(run, tmp_path):
     assert (folder / "SHA256SUMS.sig").read_bytes() == before
     open_to_all.chmod(0o400)
     assert "no files" in run("models", "sign", tmp_path / "nothing", "--key", open_to_all).output
+
+
+def test_a_new_release_and_what_is_wrong_with_it(run, tmp_path):
+    """`models new` writes what `models lint` then reads: status 1 while something is wrong, 2 for a name or a folder that cannot be."""
+    assert "written" in shown(run("models", "new", "mine"))
+    told = shown(run("models", "lint", "models/mine/0.1.0"), 1)
+    assert told.splitlines() == ["model.onnx: is missing", "vectors.csv: holds no row"]
+    assert "nothing is wrong" in shown(run("models", "lint", SHIPPED_MODELS / "cha2ds2vasc" / "1.0.0"))
+    for arguments in (("new", "mine"), ("new", "My Model"), ("lint", "nowhere")):
+        assert run("models", *arguments).exit_code == 2
+    assert as_json(run("models", "schema"))["$schema"].startswith("https://json-schema.org/")
