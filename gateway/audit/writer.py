@@ -87,6 +87,11 @@ class Writer:
             idle = self._in_wal == 0
             self._write(batch)
             self._written_at = time.monotonic()
+        except Exception as error:  # noqa: BLE001 - as in the thread: a bug here must end in refusals, not in callers that wait
+            self.not_accepting = f"the audit writer failed ({type(error).__name__})"
+            self._undo()
+            resolve_all([waiter for waiter in batch if waiter.fail(unavailable(self.not_accepting))])
+            return True
         finally:
             self._turn.release()
         if idle or self._failure is not None:

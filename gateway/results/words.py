@@ -80,6 +80,9 @@ _ADVISORY_WORDS: Mapping[str, str] = {
 }
 
 
+HOURS_COUNT_DAYS = 2.0  # the longest limit that the data sheets state in hours (48 h)
+
+
 def reason_words(reason: Reason, answer: ModelAnswer | None = None) -> str:
     """Return a reason in words; an exclusion is said in the manifest's own, so that nobody reads it as low risk."""
     if answer is not None and reason.withholds:
@@ -126,11 +129,14 @@ def terms_words(terms: Mapping[str, float]) -> str:
 
 
 def value_words(value: InputValue) -> str:
-    """Return an input's value with unit and day, for people."""
+    """Return an input's value with unit and day, for people; with the time of day too where hours decide whether it still counts."""
     if value.value is None:
         return STATES[value.state]
     if value.unit in ("", "1"):
         shown = value.text or f"{value.value:.4g}"
     else:
         shown = f"{value.value:.4g} {value.unit}" + (f", {value.text}" if value.text else "")
-    return f"{shown} ({value.time.date().isoformat()})" if value.time else shown
+    if value.time is None:
+        return shown
+    hours_count = value.age_limit.hard_days is not None and value.age_limit.hard_days <= HOURS_COUNT_DAYS
+    return f"{shown} ({value.time.isoformat(timespec='minutes') if hours_count else value.time.date().isoformat()})"

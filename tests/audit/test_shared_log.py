@@ -156,3 +156,18 @@ async def test_the_health_of_the_log_is_told_to_every_process(log, database):
         database.with_name("keys.json").unlink()
         await until(lambda: not asking.healthy()[0])
         assert "key file" in asking.healthy()[1]
+
+
+@pytest.mark.asyncio
+async def test_a_bug_of_the_writer_on_the_loop_ends_in_refusals(database, kms, make_draft, monkeypatch):
+    """Whoever waits is refused at once, the log says that it is not healthy, and nothing half-written stays."""
+    log = AuditLog.open(database, kms, on_loop=True)
+    await log.append([make_draft()])
+    monkeypatch.setattr(log._writer, "_settle", lambda *_: 1 / 0)
+    with pytest.raises(Unavailable):
+        await asyncio.wait_for(log.append([make_draft(number=2)]), 1)
+    assert log.healthy() == (False, "the audit writer failed (ZeroDivisionError)")
+    with pytest.raises(Unavailable):
+        await log.append([make_draft(number=3)])
+    await log.aclose()
+    assert verify_log(database).valid

@@ -142,3 +142,9 @@ def test_a_lung_disease_selects_no_other_scale_but_is_told(run, tmp_path):
     assert number_of(answer) == 3
     assert answer["status"] == "preliminary"
     assert "spo2_scale_1_in_chronic_respiratory_disease" in json.dumps(answer)
+
+
+def test_where_hours_decide_the_time_of_day_is_told(run, tmp_path):
+    """A pulse of 11:40 is not one of that day: people see when it was taken."""
+    told = run("assess", ward_record(tmp_path), "--model", "news2", "--as-of", AS_OF, "--record-complete")
+    assert "heart_rate 88 /min (2026-01-06T11:40+00:00)" in told.stdout
