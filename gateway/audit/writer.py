@@ -85,12 +85,9 @@ class Writer:
             if self.not_accepting or not self.queue.empty():
                 return False
             idle = self._in_wal == 0
-            self._write(batch)
+            self._write_or_refuse(batch)
             self._written_at = time.monotonic()
-        except Exception as error:  # noqa: BLE001 - as in the thread: a bug here must end in refusals, not in callers that wait
-            self.not_accepting = f"the audit writer failed ({type(error).__name__})"
-            self._undo()
-            resolve_all([waiter for waiter in batch if waiter.fail(unavailable(self.not_accepting))])
+        except Exception:  # noqa: BLE001 - told to the callers of the batch, and by `not_accepting` to all who come later
             return True
         finally:
             self._turn.release()
@@ -113,7 +110,7 @@ class Writer:
     def _work(self, batch: Sequence[Waiter]) -> None:
         self._recover_where_needed()
         if batch:
-            self._write(batch)
+            self._write_or_refuse(batch)
             self._recover_where_needed()
         elif time.monotonic() - self._written_at >= IDLE_S:
             self._tidy()
@@ -151,6 +148,16 @@ class Writer:
             if not _is_busy(error):
                 self._fail(error)
         self._in_wal = 0
+
+    def _write_or_refuse(self, batch: Sequence[Waiter]) -> None:
+        """Write; a bug of ours ends in refusals, not in callers that wait, and is raised again."""
+        try:
+            self._write(batch)
+        except Exception as error:
+            self.not_accepting = f"the audit writer failed ({type(error).__name__})"
+            self._undo()
+            resolve_all([waiter for waiter in batch if waiter.fail(unavailable(self.not_accepting))])
+            raise
 
     def _write(self, batch: Sequence[Waiter]) -> None:
         try:

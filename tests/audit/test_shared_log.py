@@ -159,9 +159,10 @@ async def test_the_health_of_the_log_is_told_to_every_process(log, database):
 
 
 @pytest.mark.asyncio
-async def test_a_bug_of_the_writer_on_the_loop_ends_in_refusals(database, kms, make_draft, monkeypatch):
+@pytest.mark.parametrize("on_loop", [False, True], ids=["own thread", "on the loop"])
+async def test_a_bug_of_the_writer_ends_in_refusals(database, kms, make_draft, monkeypatch, *, on_loop: bool):
     """Whoever waits is refused at once, the log says that it is not healthy, and nothing half-written stays."""
-    log = AuditLog.open(database, kms, on_loop=True)
+    log = AuditLog.open(database, kms, on_loop=on_loop)
     await log.append([make_draft()])
     monkeypatch.setattr(log._writer, "_settle", lambda *_: 1 / 0)
     with pytest.raises(Unavailable):
