@@ -124,7 +124,7 @@ def read_overview(
     record: PatientRecord, terminology: Terminology, manifest: ModelManifest, *, as_of: dt.datetime, setting: Setting
 ) -> Mapping[str, InputValue]:
     """Return every concept as found in the record (already hidden after `as_of`), graded for age by the terminology's limits."""
-    chart = Chart(RecordIndex(record, terminology, as_of), setting, stay=manifest.index_stay)
+    chart = Chart(RecordIndex(record, terminology, as_of), setting)
     return grade_inputs(manifest, extract_inputs(manifest, chart), as_of, setting).inputs
 
 

@@ -10,10 +10,11 @@ import datetime as dt
 import msgspec
 
 from gateway.features.context import Chart, Target
-from gateway.features.findings import chart_not_in_use
+from gateway.features.findings import chart_not_in_use, shown_problems
 from gateway.features.manifest import NewestInStay, NightsOfStay, ProcedureInStay, StaysCounted, UrgentStay
-from gateway.features.outcome import Shown, concluded_absent, evidence_of, found, not_usable, unsearched_group, unseen_group
-from gateway.features.readings import choose_at_instant, last_instant
+from gateway.features.measured import chosen_value, nothing_usable
+from gateway.features.outcome import Shown, concluded_absent, found, not_usable, unsearched_group, unseen_group
+from gateway.features.readings import Readings, last_instant, newest
 from gateway.features.stays import FoundStay, dated_stays
 from gateway.features.value import Evidence, InputState, InputValue
 from gateway.fhir.group import Group
@@ -39,7 +40,9 @@ def nights_of_stay(target: Target, _feature: NightsOfStay, chart: Chart) -> Inpu
     stay = chart.index_stay
     if stay is None:
         return _without_stay(target, chart)
-    nights = (stay.end.astimezone(_zone(stay.stay)).date() - stay.start.astimezone(_zone(stay.stay)).date()).days
+    zone = _zone(stay.stay)
+    last = stay.stay.end.at if stay.stay.end is not None else stay.end  # a day alone is its own last day, not the one after
+    nights = (last.astimezone(zone).date() - stay.start.astimezone(zone).date()).days
     text = "so far" if stay.stay.end is None else "to the discharge"
     return found(target, Shown(float(nights), stay.start, text, (evidence_of_stay(stay),), aged_from=stay.end))
 
@@ -76,7 +79,10 @@ def urgent_stay(target: Target, feature: UrgentStay, chart: Chart) -> InputValue
 
 
 def stays_counted(target: Target, feature: StaysCounted, chart: Chart) -> InputValue:
-    """Return how many stays of these classes ended in the window before the index stay began."""
+    """Return how many stays of these classes ended in the window before the index stay began.
+
+    `without_index`: a visit that the index stay followed from belongs to it, and is none before it.
+    """
     stay = chart.index_stay
     if stay is None:
         return _without_stay(target, chart)
@@ -84,40 +90,32 @@ def stays_counted(target: Target, feature: StaysCounted, chart: Chart) -> InputV
     if unsearched is not None:
         return unsearched
     since = stay.start - dt.timedelta(days=feature.within_days)
-    earlier = [
-        other
-        for other in dated_stays(chart.record.stays, feature.classes, chart.as_of)
-        if other.stay is not stay.stay and since <= other.end and other.start < stay.start and not _led_to(other, stay, feature)
-    ]
-    evidence = tuple(evidence_of_stay(other) for other in earlier) or (evidence_of_stay(stay),)
-    return found(target, Shown(float(len(earlier)), stay.start, ELSEWHERE, evidence, aged_from=stay.end))
-
-
-def _led_to(other: FoundStay, stay: FoundStay, feature: StaysCounted) -> bool:
-    """Tell whether a visit is the one the index stay followed from: it is part of it, not one before."""
-    return feature.without_index and stay.start <= other.end + ADMITTED_WITHIN
+    until = stay.start - ADMITTED_WITHIN if feature.without_index else stay.start
+    ended = dated_stays(chart.record.stays, feature.classes, chart.as_of)
+    before = [other for other in ended if other.stay is not stay.stay and since <= other.end <= until]
+    evidence = tuple(evidence_of_stay(other) for other in before) or (evidence_of_stay(stay),)
+    return found(target, Shown(float(len(before)), stay.start, ELSEWHERE, evidence, aged_from=stay.end))
 
 
 def newest_in_stay(target: Target, feature: NewestInStay, chart: Chart) -> InputValue:
-    """Return the newest usable value measured in the index stay; one long before its end is used with a caution."""
+    """Return the newest usable value measured in the index stay, by the rules of any newest value; one from long before its end is told."""
     stay = chart.index_stay
     if stay is None:
         return _without_stay(target, chart)
     unseen = unseen_group(target, chart, chart.terminology.concept(feature.concept).group)
     if unseen is not None:
         return unseen
-    readings = chart.readings(feature.concept)
-    newest = next((reading for reading in readings.usable() if stay.start <= reading.at <= stay.end), None)
-    if newest is None:
-        return not_usable(target, InputState.MISSING, "nothing usable was measured in this stay")
-    choice = choose_at_instant(readings.at_instant(newest.at))
-    if choice.reading is None:
-        return not_usable(target, InputState.INCONSISTENT, "different numbers at one time", Shown(time=newest.at))
-    shown = Shown(choice.reading.value, newest.at, "", (evidence_of(choice.reading.source),), aged_from=stay.end)
-    if stay.end - newest.at <= dt.timedelta(hours=feature.hours_before_end_max):
-        return found(target, shown)
-    words = f"measured more than {feature.hours_before_end_max:g} hours before the end of the stay"
-    return found(target, shown, (Reason(ReasonCode.CAUTION, f"early:{target.name}", words),))
+    within = [one for one in chart.measurements(feature.concept) if one.time is not None and stay.start <= one.time.at <= stay.end]
+    readings = Readings(feature.concept, within, chart.terminology)
+    choice = newest(readings)
+    value = nothing_usable(target, readings) if choice is None else chosen_value(target, choice, readings)
+    if not value.usable or value.time is None:
+        return value
+    early: tuple[Reason, ...] = ()
+    if stay.end - value.time > dt.timedelta(hours=feature.hours_before_end_max):
+        words = f"measured more than {feature.hours_before_end_max:g} hours before the end of the stay"
+        early = (Reason(ReasonCode.CAUTION, f"early:{target.name}", words),)
+    return msgspec.structs.replace(value, aged_from=stay.end, reasons=(*value.reasons, *early))
 
 
 def procedure_in_stay(target: Target, _feature: ProcedureInStay, chart: Chart) -> InputValue:
@@ -128,8 +126,7 @@ def procedure_in_stay(target: Target, _feature: ProcedureInStay, chart: Chart) -
     procedures = [problem for problem in chart.record.problems if problem.procedure]
     done = [one for one in procedures if one.onset is not None and stay.start <= last_instant(one.onset) and one.onset.at <= stay.end]
     if done:
-        evidence = tuple(Evidence(source=one.source, raw_value=one.text, time=one.onset.at if one.onset else None) for one in done)
-        return found(target, Shown(1.0, stay.start, ", ".join(one.text for one in done if one.text), evidence, aged_from=stay.end))
+        return found(target, msgspec.structs.replace(shown_problems(done, 1.0), aged_from=stay.end))
     if any(one.onset is None for one in procedures):
         return not_usable(target, InputState.MISSING, "an undated procedure is on record")
     return unsearched_group(target, chart, Group.PROCEDURES) or chart_not_in_use(target, chart) or concluded_absent(target)

@@ -84,13 +84,17 @@ def first_of(target: Target, feature: FirstOf, chart: Chart, extract: Callable[[
 
 
 def latest_of(target: Target, feature: LatestOf, chart: Chart, extract: Callable[[Target, SimpleFeature, Chart], InputValue]) -> InputValue:
-    """Return the option with the newest usable value, of one time the highest number; where none is usable, the most telling failure."""
+    """Return the option with the newest usable value, of one time the highest number; where none is usable, the most telling failure.
+
+    A newer value that contradicts itself or cannot be is told, as it is where options stand in order of preference.
+    """
     values = [extract(target, option, chart) for option in feature.options]
     usable = [value for value in values if value.usable]
     unseen = [value for value in values if value.state in _UNSEEN]
     if unseen or not usable:
         return _most_telling(unseen or values)
-    return max(usable, key=lambda value: (value.time or BEGIN_OF_TIME, value.tensor_value))
+    latest = max(usable, key=lambda value: (value.time or BEGIN_OF_TIME, value.tensor_value))
+    return _with_cautions(target, latest, "", [value for value in values if not value.usable])
 
 
 def _with_cautions(target: Target, value: InputValue, caution: str, failed: list[InputValue]) -> InputValue:
@@ -98,7 +102,7 @@ def _with_cautions(target: Target, value: InputValue, caution: str, failed: list
     added: list[Reason] = [Reason(ReasonCode.CAUTION, caution)] if caution else []
     used_at = value.aged_from or value.time
     if any(other.state in _CONTRADICTED and other.time and used_at and other.time > used_at for other in failed):
-        added.append(Reason(ReasonCode.CAUTION, f"newer_unusable:{target.name}", "a preferred source has a newer unusable value"))
+        added.append(Reason(ReasonCode.CAUTION, f"newer_unusable:{target.name}", "another source has a newer unusable value"))
     extra = tuple(reason for reason in added if str(reason) not in {str(known) for known in value.reasons})
     return msgspec.structs.replace(value, reasons=(*value.reasons, *extra)) if extra else value
 

@@ -33,7 +33,7 @@ def condition_present(target: Target, feature: ConditionPresent, chart: Chart) -
         elif counts:
             members.append(problem)
     if members:
-        return found(target, _shown(members, 1.0))
+        return found(target, shown_problems(members, 1.0))
     if doubtful:
         return _doubtful(target, feature, doubtful)
     return _absent(target, feature, chart)
@@ -65,7 +65,7 @@ def _doubtful(target: Target, feature: ConditionPresent, doubtful: list[Problem]
     names = ", ".join(sorted({problem.text or "entry without code or text" for problem in doubtful})[:LISTED_MAX])
     state = InputState.INCONSISTENT if feature.unconfirmed else InputState.MISSING
     detail = f"could be {feature.group}, not recognised or not confirmed: {names}"
-    return not_usable(target, state, detail, _shown(doubtful, None), feature.unconfirmed or "")
+    return not_usable(target, state, detail, shown_problems(doubtful, None), feature.unconfirmed or "")
 
 
 def _absent(target: Target, feature: ConditionPresent, chart: Chart) -> InputValue:
@@ -92,7 +92,8 @@ def chart_not_in_use(target: Target, chart: Chart) -> InputValue | None:
     return unsearched_group(target, chart, Group.ENCOUNTERS) or not_usable(target, InputState.MISSING, detail)
 
 
-def _shown(problems: list[Problem], value: float | None) -> Shown:
+def shown_problems(problems: list[Problem], value: float | None) -> Shown:
+    """Return entries as they are shown beside a yes or no: their words, the earliest date, and where they stand."""
     chosen = sorted(problems, key=lambda problem: (problem.source.resource_type, problem.source.id))
     times = [time.at for problem in chosen if (time := _dated(problem)) is not None]
     evidence = tuple(

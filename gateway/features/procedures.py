@@ -3,11 +3,11 @@
 import datetime as dt
 
 from gateway.features.context import Chart, Target
-from gateway.features.findings import LISTED_MAX, chart_not_in_use
+from gateway.features.findings import LISTED_MAX, chart_not_in_use, shown_problems
 from gateway.features.manifest import ProceduresCounted
-from gateway.features.outcome import Shown, concluded_absent, found, not_usable, unsearched_group
+from gateway.features.outcome import concluded_absent, found, not_usable, unsearched_group
 from gateway.features.readings import last_instant
-from gateway.features.value import Evidence, InputState, InputValue
+from gateway.features.value import InputState, InputValue
 from gateway.fhir.group import Group
 from gateway.record.values import Problem
 
@@ -28,7 +28,7 @@ def procedures_counted(target: Target, feature: ProceduresCounted, chart: Chart)
         elif _is_doubtful(problem, feature.doubt_group, chart.as_of, since):
             open_ones.append(problem)
     if len(counted) >= feature.count_min:
-        return found(target, _shown(counted, 1.0))
+        return found(target, shown_problems(counted, 1.0))
     if counted or open_ones:
         return _left_open(target, feature, counted, open_ones)
     return unsearched_group(target, chart, Group.PROCEDURES) or chart_not_in_use(target, chart) or concluded_absent(target)
@@ -47,14 +47,4 @@ def _is_doubtful(problem: Problem, group: str, as_of: dt.datetime, since: dt.dat
 def _left_open(target: Target, feature: ProceduresCounted, counted: list[Problem], open_ones: list[Problem]) -> InputValue:
     names = ", ".join(sorted({problem.text or "entry without code or text" for problem in (*counted, *open_ones)})[:LISTED_MAX])
     words = f"{len(counted)} on record within {feature.within_days} days, {feature.count_min} needed; recorded: {names}"
-    return not_usable(target, InputState.MISSING, words, _shown([*counted, *open_ones], None))
-
-
-def _shown(problems: list[Problem], value: float | None) -> Shown:
-    chosen = sorted(problems, key=lambda problem: (problem.source.resource_type, problem.source.id))
-    times = [problem.onset.at for problem in chosen if problem.onset is not None]
-    evidence = tuple(
-        Evidence(source=problem.source, raw_value=problem.text, time=problem.onset.at if problem.onset is not None else None)
-        for problem in chosen
-    )
-    return Shown(value, min(times, default=None), ", ".join(dict.fromkeys(problem.text for problem in chosen)), evidence)
+    return not_usable(target, InputState.MISSING, words, shown_problems([*counted, *open_ones], None))

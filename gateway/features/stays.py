@@ -55,10 +55,13 @@ class FoundStay(msgspec.Struct, frozen=True):
 
 
 def index_stay(classes: Iterable[str], ended_days_max: float, all_stays: tuple[Stay, ...], as_of: dt.datetime) -> FoundStay | None:
-    """Return the stay a model of discharge is about, None where there is none, or where it has no beginning."""
+    """Return the stay a model of discharge is about, None where there is none, or where it has no beginning.
+
+    The one that began last: an old one that nobody ever closed is still open by its letter, and must not hide it.
+    """
     since = as_of - dt.timedelta(days=ended_days_max)
     stays = [stay for stay in dated_stays(all_stays, classes, as_of) if stay.end >= since]
-    return max(stays, key=lambda stay: (stay.end, stay.start, stay.stay.source.id), default=None)
+    return max(stays, key=lambda stay: (stay.start, stay.end, stay.stay.source.id), default=None)
 
 
 def dated_stays(stays: Iterable[Stay], classes: Iterable[str], as_of: dt.datetime) -> list[FoundStay]:
@@ -66,7 +69,7 @@ def dated_stays(stays: Iterable[Stay], classes: Iterable[str], as_of: dt.datetim
     return [
         FoundStay(stay, stay.start.at, min(last_instant(stay.end), as_of) if stay.end is not None else as_of)
         for stay in stays
-        if stay.class_code in classes and stay.start is not None and (stay.end is not None or stay.status == "in-progress")
+        if stay.class_code in classes and stay.start is not None and (stay.end is not None or stay.status in GOING_ON)
     ]
 
 

@@ -32,7 +32,9 @@ from gateway.features.manifest import (
     ProceduresCounted,
     Setting,
     SexAtAsOf,
+    SimpleFeature,
     SiteSetting,
+    Threshold,
     UrgentStay,
 )
 from gateway.features.outcome import LOINC, Shown, concluded_absent, found, not_usable, withheld_for
@@ -217,8 +219,10 @@ class _Reader:
     def _is_plausible(self, spec: InputSpec, number: float) -> bool:
         if isinstance(spec.feature, ConditionPresent | CurrentMedication | ProceduresCounted | ProcedureInStay | UrgentStay):
             return number in (0.0, 1.0)
-        if isinstance(spec.feature, CodedCategory):
-            return number in spec.feature.values.values()
+        options = spec.feature.options if isinstance(spec.feature, Choice) else (spec.feature,)
+        categories = [_categories(option) for option in options]
+        if all(categories):
+            return any(number in numbers for numbers in categories)
         names = [name for name in (spec.concept, *concepts_of(spec.feature)) if name in self._terminology.concepts]
         return not names or self._terminology.concept(names[0]).plausible(number)
 
@@ -233,3 +237,10 @@ class _Reader:
             if isinstance(option, Newest) and option.concept in concepts:
                 return feature.cautions[place] if place < len(feature.cautions) else ""
         return None
+
+
+def _categories(feature: SimpleFeature) -> frozenset[float]:
+    """Return the only numbers that an operator can give, empty where it measures."""
+    if isinstance(feature, CodedCategory):
+        return frozenset(feature.values.values())
+    return frozenset({0.0, 1.0}) if isinstance(feature, Threshold) else frozenset()

@@ -148,3 +148,11 @@ def test_where_hours_decide_the_time_of_day_is_told(run, tmp_path):
     """A pulse of 11:40 is not one of that day: people see when it was taken."""
     told = run("assess", ward_record(tmp_path), "--model", "news2", "--as-of", AS_OF, "--record-complete")
     assert "heart_rate 88 /min (2026-01-06T11:40+00:00)" in told.stdout
+
+
+def test_a_newer_flow_that_cannot_be_is_told_beside_room_air(run, tmp_path):
+    """Room air by code, then a flow of 900 L/min: the code is used, and nobody is left to think that nothing came after it."""
+    path = ward_record(tmp_path, {"3151-8": (900, "L/min"), "3150-0": "722742002"}, at={"3150-0": "2026-01-06T11:00:00Z"})
+    (answer,) = answers_about(run, path)
+    assert (answer["status"], number_of(answer)) == ("preliminary", 1)
+    assert "newer_unusable:supplemental_oxygen" in json.dumps(answer)

@@ -72,9 +72,12 @@ def number_of(answer):
         ((encounter("index", "IMP", "2026-03-02T22:30:00Z", "2026-03-10T10:00:00Z"),
           encounter("ed", "EMER", "2026-03-02T18:00:00Z", "2026-03-02T22:00:00Z")), {}, 6),
         ((INDEX, encounter("obs", "OBSENC", "2025-09-01", "2025-09-02"), encounter("old", "IMP", "2024-09-01", "2024-09-02")), {}, 6),
+        ((encounter("index", "IMP", "2026-03-05", "2026-03-09", "UR"), *BEFORE), {"at": "2026-03-08T06:00:00Z", "procedures": ()}, 5),
+        ((INDEX, encounter("ward", "IMP", "2026-03-01T08:00:00Z", "2026-03-04T08:00:00Z"), encounter("never closed", "IMP", "2025-06-01")), {}, 6),
     ],
     ids=["all items but cancer", "cancer", "no procedure", "a procedure before the stay", "normal bloods", "g/L", "one stay before",
-         "no stay before", "elective", "four nights", "not yet discharged", "through the emergency department", "no admissions before"],
+         "no stay before", "elective", "four nights", "not yet discharged", "through the emergency department", "no admissions before",
+         "four nights by dates alone", "neither one that overlaps nor one never closed"],
 )  # fmt: skip
 def test_a_discharge_gives_the_score(run, tmp_path, entries, said, score):
     """Items from the index stay and from what came before it; points, the observed rate of the band as observed, never a probability."""
@@ -124,3 +127,18 @@ def test_bloods_of_the_first_days_are_used_and_told(run, tmp_path):
     (answer,) = answers_about(run, discharged(tmp_path, at="2026-03-04T06:00:00Z"))
     assert (answer["status"], number_of(answer)) == ("preliminary", 8)
     assert "early:hemoglobin" in json.dumps(answer)
+
+
+def test_an_impossible_later_value_of_the_stay_is_told(run, tmp_path):
+    """The rules of any newest value hold within the stay too: the good one is used, and the newer bad one said."""
+    path = discharged(tmp_path)
+    bundle = json.loads(path.read_text())
+    later = next(one["resource"] for one in bundle["entry"] if one["resource"]["id"] == "o718-7")
+    quantity = later["valueQuantity"] | {"value": 112}
+    bundle["entry"].append(
+        {"resource": later | {"id": "later", "effectiveDateTime": "2026-03-10T08:00:00+01:00", "valueQuantity": quantity}}
+    )
+    path.write_text(json.dumps(bundle))
+    (answer,) = answers_about(run, path)
+    assert (answer["status"], number_of(answer)) == ("preliminary", 8)
+    assert "newer_unusable:hemoglobin" in json.dumps(answer)
