@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from score_answers import number_of, risk_answers
 
 AS_OF = "2026-01-06T12:00:00Z"
 LOINC, SNOMED = "http://loinc.org", "http://snomed.info/sct"
@@ -53,16 +54,7 @@ def ward_record(tmp_path, changes=(), *, at=None, ward="IMP", conditions=(), bor
 
 def answers_about(run, path):
     """Return the RiskAssessments: the model's, then those of scores that stand in."""
-    told = run("assess", path, "--model", "news2", "--as-of", AS_OF, "--record-complete", "--json")
-    assert told.exit_code == 0, told.output
-    resources = [entry["resource"] for entry in json.loads(told.stdout)["entry"]]
-    return [resource for resource in resources if resource["resourceType"] == "RiskAssessment"]
-
-
-def number_of(answer):
-    """Return the score in the answer's only prediction, None where there is none."""
-    told = answer["prediction"][0].get("extension", [])
-    return next((extension[kind] for extension in told for kind in ("valueDecimal", "valueInteger") if kind in extension), None)
+    return risk_answers(run, path, "news2", AS_OF)
 
 
 @pytest.mark.parametrize(

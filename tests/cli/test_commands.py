@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from score_answers import risk_answers
 
 from gateway.app import SHIPPED_MODELS
 from gateway.clock import SystemClock
@@ -522,10 +523,7 @@ def liver_record(tmp_path, tests, *, born="1960-01-01", upper_limit=None):
 
 def assessed_risks(run, path, model):
     """Return the RiskAssessments of one model about a record that is declared complete."""
-    told = run("assess", path, "--model", model, "--as-of", "2026-01-06T00:00:00Z", "--record-complete", "--json")
-    assert told.exit_code == 0, told.output
-    entries = [entry["resource"] for entry in json.loads(told.stdout)["entry"]]
-    return [resource for resource in entries if resource["resourceType"] == "RiskAssessment"]
+    return risk_answers(run, path, model, "2026-01-06T00:00:00Z")
 
 
 def test_an_index_is_a_score_and_never_a_percentage(run, tmp_path):

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from score_answers import number_of, risk_answers
 
 AS_OF = "2026-03-10T16:00:00Z"
 PRIORITY = "http://terminology.hl7.org/CodeSystem/v3-ActPriority"
@@ -43,16 +44,7 @@ def discharged(tmp_path, *entries, bloods=BLOODS, at="2026-03-10T06:00:00+01:00"
 
 def answers_about(run, path):
     """Return the RiskAssessments: the model's, then those of scores that stand in."""
-    told = run("assess", path, "--model", "hospital", "--as-of", AS_OF, "--record-complete", "--json")
-    assert told.exit_code == 0, told.output
-    resources = [entry["resource"] for entry in json.loads(told.stdout)["entry"]]
-    return [resource for resource in resources if resource["resourceType"] == "RiskAssessment"]
-
-
-def number_of(answer):
-    """Return the score in the answer's only prediction, None where there is none."""
-    told = answer["prediction"][0].get("extension", [])
-    return next((extension[kind] for extension in told for kind in ("valueDecimal", "valueInteger") if kind in extension), None)
+    return risk_answers(run, path, "hospital", AS_OF)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +65,8 @@ def number_of(answer):
           encounter("ed", "EMER", "2026-03-02T18:00:00Z", "2026-03-02T22:00:00Z")), {}, 6),
         ((INDEX, encounter("obs", "OBSENC", "2025-09-01", "2025-09-02"), encounter("old", "IMP", "2024-09-01", "2024-09-02")), {}, 6),
         ((encounter("index", "IMP", "2026-03-05", "2026-03-09", "UR"), *BEFORE), {"at": "2026-03-08T06:00:00Z", "procedures": ()}, 5),
-        ((INDEX, encounter("ward", "IMP", "2026-03-01T08:00:00Z", "2026-03-04T08:00:00Z"), encounter("never closed", "IMP", "2025-06-01")), {}, 6),
+        ((INDEX, encounter("ward", "IMP", "2026-03-01T08:00:00Z", "2026-03-04T08:00:00Z"),
+          encounter("never closed", "IMP", "2025-06-01")), {}, 6),
     ],
     ids=["all items but cancer", "cancer", "no procedure", "a procedure before the stay", "normal bloods", "g/L", "one stay before",
          "no stay before", "elective", "four nights", "not yet discharged", "through the emergency department", "no admissions before",
