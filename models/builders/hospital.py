@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from models.builders.graph import BOOL, DOUBLE, GraphUnderConstruction
+from models.builders.points import is_within, nan_unless, number, points
 
 
 class Item(NamedTuple):
@@ -42,7 +43,7 @@ UNUSED = "age_years"
 def build(folder: Path) -> bytes:  # noqa: ARG001 - every builder has this form; the items stand here
     """Return the graph."""
     graph = GraphUnderConstruction("hospital")
-    total = _number(graph, "nothing", 0)
+    total = number(graph, "nothing", 0)
     for name, item in ITEMS.items():
         total = graph.node("Add", [total, _points(graph, name, item)], f"total_with_{name}")
     shape = graph.constant("one_column", np.array([-1, 1]))
@@ -52,24 +53,10 @@ def build(folder: Path) -> bytes:  # noqa: ARG001 - every builder has this form;
     return graph.serialise(dict.fromkeys((*ITEMS, UNUSED), DOUBLE), {"score": (DOUBLE, 1), "applicable": (BOOL, 1)}, doc)
 
 
-def _number(graph: GraphUnderConstruction, name: str, value: float) -> str:
-    return graph.constant(name, np.array(value, dtype=np.float64))
-
-
 def _points(graph: GraphUnderConstruction, name: str, item: Item) -> str:
     """Return the item's points, [N]; NaN where the input is not allowed."""
-    not_below = graph.node("GreaterOrEqual", [name, _number(graph, f"{name}_low", item.low)], f"{name}_not_below")
-    not_above = graph.node("LessOrEqual", [name, _number(graph, f"{name}_high", item.high)], f"{name}_not_above")
-    allowed = graph.node("And", [not_below, not_above], f"{name}_inside")
+    allowed = is_within(graph, name, item.low, item.high)
     if item.whole:
         is_whole = graph.node("Equal", [name, graph.node("Floor", [name], f"{name}_floored")], f"{name}_is_whole")
         allowed = graph.node("And", [allowed, is_whole], f"{name}_is_allowed")
-    value = graph.node("Where", [allowed, name, _number(graph, f"{name}_nan", np.nan)], f"{name}_allowed")
-    nothing = graph.node("Sub", [value, value], f"{name}_zero_or_nan")
-    total = graph.node("Add", [nothing, _number(graph, f"{name}_at_the_lower_end", item.points)], f"{name}_points_0")
-    for place, (start, change) in enumerate(item.steps, start=1):
-        reached = graph.node("GreaterOrEqual", [value, _number(graph, f"{name}_from_{place}", start)], f"{name}_at_{place}")
-        counted = graph.node("Cast", [reached], f"{name}_counted_{place}", to=DOUBLE)
-        changed = graph.node("Mul", [counted, _number(graph, f"{name}_change_{place}", change)], f"{name}_step_{place}")
-        total = graph.node("Add", [total, changed], f"{name}_points_{place}")
-    return total
+    return points(graph, nan_unless(graph, name, allowed), item.points, item.steps, name)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from models.builders.graph import BOOL, DOUBLE, GraphUnderConstruction
+from models.builders.points import number
 
 ADULT_FROM_YEARS = 18.0
 RAW_LOWEST, RAW_HIGHEST = 6.0, 40.0  # of the score, and of the survival formula
@@ -66,11 +67,6 @@ def build(folder: Path) -> bytes:  # noqa: ARG001 - every builder has this form;
     graph.node("Not", [graph.node("IsNaN", ["result"], "withheld")], "applicable")
     doc = "MELD 3.0, float64. DOI 10.1053/j.gastro.2021.08.050"
     return graph.serialise(dict.fromkeys(COLUMNS, DOUBLE), {"result": (DOUBLE, 4), "applicable": (BOOL, 4)}, doc)
-
-
-def number(graph: GraphUnderConstruction, name: str, value: float) -> str:
-    """Add one number as a constant."""
-    return graph.constant(name, np.array(value, dtype=np.float64))
 
 
 def _bounded(graph: GraphUnderConstruction) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from models.builders.graph import BOOL, DOUBLE, INT64, GraphUnderConstruction
+from models.builders.points import is_within, nan_unless, number, points
 
 TENTHS = 10.0
 # Decimal halves such as 38.05 lie a hair below the half in binary: they are halves all the same.
@@ -49,10 +50,10 @@ def build(folder: Path) -> bytes:  # noqa: ARG001 - every builder has this form;
     """Return the graph."""
     graph = GraphUnderConstruction("news2")
     rounded = {name: _rounded(graph, name, chart) for name, chart in CHART.items()}
-    points = {name: _points(graph, rounded[name], chart, name) for name, chart in CHART.items()}
-    points[SPO2] = _on_its_scale(graph, rounded[SPO2], points[SPO2], rounded[OXYGEN])
+    scored = {name: points(graph, rounded[name], chart.points, chart.steps, name) for name, chart in CHART.items()}
+    scored[SPO2] = _on_its_scale(graph, rounded[SPO2], scored[SPO2], rounded[OXYGEN])
     shape = graph.constant("one_column", np.array([-1, 1]))
-    columns = [graph.node("Reshape", [points[name], shape], f"{name}_column") for name in CHART]
+    columns = [graph.node("Reshape", [scored[name], shape], f"{name}_column") for name in CHART]
     parts = graph.node("Concat", columns, "parts", axis=1)
     last = graph.constant("last_axis", np.array([1]))
     total = graph.node("ReduceSum", [parts, last], "total", keepdims=1)
@@ -67,38 +68,19 @@ def build(folder: Path) -> bytes:  # noqa: ARG001 - every builder has this form;
     return graph.serialise(inputs, {"score": (DOUBLE, width), "applicable": (BOOL, width)}, doc)
 
 
-def _number(graph: GraphUnderConstruction, name: str, value: float) -> str:
-    return graph.constant(name, np.array(value, dtype=np.float64))
-
-
 def _rounded(graph: GraphUnderConstruction, name: str, chart: Chart) -> str:
     """Return the input in the chart's steps, rounded half up; NaN outside its limits."""
-    not_below = graph.node("GreaterOrEqual", [name, _number(graph, f"{name}_low", chart.low)], f"{name}_not_below")
-    not_above = graph.node("LessOrEqual", [name, _number(graph, f"{name}_high", chart.high)], f"{name}_not_above")
-    inside = graph.node("And", [not_below, not_above], f"{name}_inside")
-    allowed = graph.node("Where", [inside, name, _number(graph, f"{name}_nan", np.nan)], f"{name}_allowed")
-    scaled = graph.node("Mul", [allowed, _number(graph, f"{name}_per_unit", chart.per_unit)], f"{name}_scaled")
-    up = graph.node("Add", [scaled, _number(graph, f"{name}_half", HALF)], f"{name}_up")
+    allowed = nan_unless(graph, name, is_within(graph, name, chart.low, chart.high))
+    scaled = graph.node("Mul", [allowed, number(graph, f"{name}_per_unit", chart.per_unit)], f"{name}_scaled")
+    up = graph.node("Add", [scaled, number(graph, f"{name}_half", HALF)], f"{name}_up")
     return graph.node("Floor", [up], f"{name}_rounded")
-
-
-def _points(graph: GraphUnderConstruction, value: str, chart: Chart, name: str) -> str:
-    """Return the points of a rounded value, [N]; NaN for NaN, because a comparison alone would be false."""
-    nothing = graph.node("Sub", [value, value], f"{name}_zero_or_nan")
-    total = graph.node("Add", [nothing, _number(graph, f"{name}_at_the_lower_end", chart.points)], f"{name}_points_0")
-    for place, (start, change) in enumerate(chart.steps, start=1):
-        reached = graph.node("GreaterOrEqual", [value, _number(graph, f"{name}_from_{place}", start)], f"{name}_at_{place}")
-        counted = graph.node("Cast", [reached], f"{name}_counted_{place}", to=DOUBLE)
-        changed = graph.node("Mul", [counted, _number(graph, f"{name}_change_{place}", change)], f"{name}_step_{place}")
-        total = graph.node("Add", [total, changed], f"{name}_points_{place}")
-    return total
 
 
 def _on_its_scale(graph: GraphUnderConstruction, value: str, on_scale_1: str, oxygen: str) -> str:
     """Return the saturation's points on the scale that the variant names."""
-    low = _points(graph, value, SPO2_SCALE_2_LOW, "spo2_scale_2")
-    high = _points(graph, value, SPO2_SCALE_2_ON_OXYGEN, "spo2_scale_2_high")
-    zero = _number(graph, "no_points", 0)
+    low = points(graph, value, SPO2_SCALE_2_LOW.points, SPO2_SCALE_2_LOW.steps, "spo2_scale_2")
+    high = points(graph, value, SPO2_SCALE_2_ON_OXYGEN.points, SPO2_SCALE_2_ON_OXYGEN.steps, "spo2_scale_2_high")
+    zero = number(graph, "no_points", 0)
     counts = graph.node("Greater", [high, zero], "spo2_above_target")  # only then does it matter whether there is oxygen
     on_oxygen = graph.node("Where", [counts, graph.node("Mul", [high, oxygen], "spo2_times_oxygen"), zero], "spo2_scale_2_on_oxygen")
     on_scale_2 = graph.node("Add", [low, on_oxygen], "spo2_on_scale_2")
