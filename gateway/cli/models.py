@@ -1,6 +1,5 @@
 """`gateway models`."""
 
-import hashlib
 import re
 from pathlib import Path
 from typing import Annotated
@@ -13,12 +12,11 @@ from gateway.app import load_models, models_folder, trusted_keys
 from gateway.cli.console import ConfigOption, Exit, JsonOption, emit, fail, say, settings_of
 from gateway.errors import ModelRefused
 from gateway.inference import InProcessEngine
-from gateway.registry import CheckReport, Release, admit_releases, check_file, check_shipped, load_code_sets, sign_release
+from gateway.registry import CheckReport, Release, admit_releases, check_file, check_shipped, load_code_sets
 from gateway.registry.code_sets import CODES, STEMS
-from gateway.registry.folder import GRAPH, SUMS
+from gateway.registry.folder import GRAPH, vouch_for
 from gateway.registry.lint import lint_release, manifest_schema, new_release
 from gateway.registry.release import VECTORS
-from gateway.registry.signature import SIGNATURE
 from gateway.registry.vectors import RunRow
 from gateway.terminology import Terminology, load_terminology
 
@@ -127,14 +125,13 @@ def sign(
     """Hash every file of a release and sign the hashes; the last line is the public key to be trusted (`models.trusted_keys`)."""
     private = read_signing_key(key)
     release = folder.resolve()
-    names = sorted(path.name for path in release.iterdir() if path.name not in (SUMS, SIGNATURE)) if release.is_dir() else []
-    if not names:
+    if not release.is_dir() or not any(release.iterdir()):
         fail(f"{folder} holds no files")
-    lines = [f"{hashlib.sha256((release / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
-    sums = "".join(lines).encode("ascii")
-    (release / SUMS).write_bytes(sums)
-    (release / SIGNATURE).write_bytes(sign_release(private, release.parent.name, release.name, sums))
-    say(f"signed {release.parent.name} {release.name}: {len(names)} files")
+    try:
+        vouch_for(release, private)
+    except OSError as error:
+        fail(f"{folder} cannot be signed ({type(error).__name__})")
+    say(f"signed {release.parent.name} {release.name}")
     say(private.public_key().public_bytes_raw().hex())
 
 

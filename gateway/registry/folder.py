@@ -11,8 +11,10 @@ import stat
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from gateway.registry.refusal import FileRefused
-from gateway.registry.signature import SIGNATURE, require_signature
+from gateway.registry.signature import SIGNATURE, require_signature, sign_release
 
 SUMS = "SHA256SUMS"
 FILES_MAX = 32
@@ -49,6 +51,27 @@ def read_release_files(folder: Path, trusted: Collection[str]) -> Mapping[str, b
         if hashlib.sha256(files[name]).hexdigest() != digest:
             raise FileRefused(name, "is not the file that was hashed")
     return files
+
+
+def hash_release(folder: Path) -> bytes:
+    """Write SHA256SUMS over whatever lies in a folder, sorted by name, and return it.
+
+    Raises:
+        OSError: the folder cannot be read or written.
+    """
+    names = sorted(path.name for path in folder.iterdir() if path.name not in (SUMS, SIGNATURE))
+    sums = "".join(f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names).encode("ascii")
+    (folder / SUMS).write_bytes(sums)
+    return sums
+
+
+def vouch_for(folder: Path, key: Ed25519PrivateKey) -> None:
+    """Hash a release and sign the hashes. The folder is named `<name>/<version>`.
+
+    Raises:
+        OSError: the folder cannot be read or written.
+    """
+    (folder / SIGNATURE).write_bytes(sign_release(key, folder.parent.name, folder.name, hash_release(folder)))
 
 
 def parse_sums(text: bytes) -> dict[str, str]:

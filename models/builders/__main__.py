@@ -4,15 +4,13 @@ FOLDER (default `models`) holds `<name>/<version>/`; the graphs are built from t
 version of the onnx package and the same code give the same bytes. Whoever holds the key then vouches for them: `gateway models sign`.
 """
 
-import hashlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from gateway.registry.folder import hash_release
 from models.builders import cha2ds2vasc, ckdepi2021, fib4, hospital, kfre, meld3, news2, prevent
 
-SUMS = "SHA256SUMS"
-SIGNATURE = "SHA256SUMS.sig"
 BUILDS: dict[str, Callable[[Path], bytes]] = {
     "cha2ds2vasc/1.0.0": cha2ds2vasc.build,
     "ckdepi2021/1.0.0": ckdepi2021.build,
@@ -28,9 +26,7 @@ BUILDS: dict[str, Callable[[Path], bytes]] = {
 def write_release(folder: Path, graph: bytes) -> None:
     """Write the graph, then the hashes of every file of the release, sorted by name."""
     (folder / "model.onnx").write_bytes(graph)
-    names = sorted(path.name for path in folder.iterdir() if path.name not in (SUMS, SIGNATURE))
-    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
-    (folder / SUMS).write_text("".join(lines), encoding="ascii")
+    hash_release(folder)
 
 
 def main(root: Path) -> None:

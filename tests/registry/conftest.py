@@ -1,6 +1,5 @@
 """Copies of the shipped releases that a test may damage."""
 
-import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +7,8 @@ from pathlib import Path
 import pytest
 from release_keys import KEY
 
-from gateway.registry import Release, load_code_sets, load_release, sign_release
+from gateway.registry import Release, load_code_sets, load_release
+from gateway.registry.folder import vouch_for
 from gateway.terminology import Terminology
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -45,12 +45,4 @@ def prevent_release(known) -> Release:
 @pytest.fixture
 def rehash() -> Callable[[Path], None]:
     """Return a function that writes the hashes of a changed release anew and signs them with the tests' own key."""
-
-    def write(folder: Path) -> None:
-        names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("SHA256SUMS"))
-        lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
-        sums = "".join(lines).encode("ascii")
-        (folder / "SHA256SUMS").write_bytes(sums)
-        (folder / "SHA256SUMS.sig").write_bytes(sign_release(KEY, folder.parent.name, folder.name, sums))
-
-    return write
+    return lambda folder: vouch_for(folder, KEY)

@@ -5,7 +5,6 @@ A process of its own, because foreign bytes go as far as the runtime.
     python tests/registry/flip_graph.py FOLDER FLIPS     -> one line of JSON: refused by the graph's form, by the vectors, by nothing
 """
 
-import hashlib
 import json
 import random
 import sys
@@ -15,15 +14,8 @@ from release_keys import KEY, TRUSTED
 
 from gateway.errors import ModelRefused
 from gateway.inference import InProcessEngine
-from gateway.registry import VectorsRefused, admit, load_code_sets, load_release, sign_release
-
-
-def vouch(folder: Path) -> None:
-    """Write hashes and signature anew."""
-    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("SHA256SUMS"))
-    sums = "".join(f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names).encode()
-    (folder / "SHA256SUMS").write_bytes(sums)
-    (folder / "SHA256SUMS.sig").write_bytes(sign_release(KEY, folder.parent.name, folder.name, sums))
+from gateway.registry import VectorsRefused, admit, load_code_sets, load_release
+from gateway.registry.folder import vouch_for
 
 
 def main(folder: Path, flips: int) -> None:
@@ -36,7 +28,7 @@ def main(folder: Path, flips: int) -> None:
         damaged = bytearray(whole)
         damaged[bit // 8] ^= 1 << bit % 8
         graph.write_bytes(damaged)
-        vouch(folder)
+        vouch_for(folder, KEY)
         try:
             admit(load_release(folder, known, TRUSTED), InProcessEngine(), known)
             counts["nothing"] += 1

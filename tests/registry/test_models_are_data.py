@@ -1,6 +1,5 @@
 """Models are declared, not coded: one that nobody has heard of is a folder, and answers."""
 
-import hashlib
 import json
 
 import numpy as np
@@ -9,7 +8,7 @@ from release_keys import KEY
 from typer.testing import CliRunner
 
 from gateway.cli.main import app
-from gateway.registry import sign_release
+from gateway.registry.folder import vouch_for
 from models.builders.graph import BOOL, DOUBLE, GraphUnderConstruction
 
 MANIFEST = """\
@@ -102,9 +101,7 @@ def with_ninth(tmp_path):
     files = {"manifest.toml": MANIFEST.encode(), "codes.csv": CODES.encode(), "vectors.csv": VECTORS.encode(), "model.onnx": graph_bytes()}
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    sums = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files)).encode()
-    (folder / "SHA256SUMS").write_bytes(sums)
-    (folder / "SHA256SUMS.sig").write_bytes(sign_release(KEY, "gout", "0.1.0", sums))
+    vouch_for(folder, KEY)
     config = tmp_path / "gateway.toml"
     config.write_text(
         'profile = "development"\n'

@@ -1,6 +1,5 @@
 """The signature of a release: who vouches, for which files of which release, and what hashes and vectors alone would let through."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -13,18 +12,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from release_keys import KEY, TRUSTED
 
 from gateway.registry import SHIPPED_KEYS, FileRefused, load_code_sets, load_release, sign_release
+from gateway.registry.folder import hash_release
 
 ROOT = Path(__file__).parents[2]
 FLIPS = 400
 STRANGER = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
-
-
-def hash_anew(folder: Path) -> bytes:
-    """Write the hashes of whatever lies there, as anybody can who may write the folder."""
-    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("SHA256SUMS"))
-    sums = "".join(f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names).encode()
-    (folder / "SHA256SUMS").write_bytes(sums)
-    return sums
 
 
 def change_a_limit(folder: Path) -> None:
@@ -47,12 +39,12 @@ def without(folder: Path) -> None:
 
 def hashed_only(folder: Path) -> None:
     change_a_limit(folder)
-    hash_anew(folder)
+    hash_release(folder)
 
 
 def signed_by_a_stranger(folder: Path) -> None:
     change_a_limit(folder)
-    (folder / "SHA256SUMS.sig").write_bytes(sign_release(STRANGER, folder.parent.name, folder.name, hash_anew(folder)))
+    (folder / "SHA256SUMS.sig").write_bytes(sign_release(STRANGER, folder.parent.name, folder.name, hash_release(folder)))
 
 
 def signed_for_another_version(folder: Path) -> None:
