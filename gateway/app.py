@@ -42,7 +42,7 @@ from gateway.features.plan import compile_plan, concepts_read, features_of
 from gateway.fhir.client import FhirClient
 from gateway.fhir.group import Group
 from gateway.fhir.limits import BatchMode, FhirLimits, SourcePolicy
-from gateway.inference import InferenceFailed, InProcessEngine
+from gateway.inference import EngineResult, InferenceFailed, Runtime, RuntimePlan, open_workers
 from gateway.registry import SHIPPED_KEYS, Release, admit_releases, load_code_sets
 from gateway.results.answer import AssessmentAnswer, ReleaseIdentity, Rung
 from gateway.results.card import CardPolicy, render_cards
@@ -66,18 +66,38 @@ class LoadedModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EngineRuntime:
-    """The in-process engine behind the use case's port: it answers at once, so the deadline is not looked at."""
+    """The runtime behind the use case's port."""
 
-    def __init__(self, engine: InProcessEngine) -> None:
-        self._engine = engine
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
 
-    def run(self, model: str, tensors: Mapping[str, float], variant_index: int | None, deadline: Deadline) -> RunResult:  # noqa: ARG002 - the port's signature
-        """Run one row; a failure of the engine becomes the port's."""
+    def run(
+        self, model: str, tensors: Mapping[str, float], variant_index: int | None, deadline: Deadline
+    ) -> RunResult | Awaitable[RunResult]:
+        """Run one row; a failure of the runtime becomes the port's."""
         try:
-            result = self._engine.run(model, tensors, variant_index)
+            result = self._runtime.run(model, tensors, variant_index, deadline.remaining_s())
         except InferenceFailed as failure:
             raise RunFailed(failure.reason) from failure
-        return RunResult(values=result.values, applicable=result.applicable, rung=Rung(result.device.value), runtime=result.runtime)
+        return run_result(result) if isinstance(result, EngineResult) else _when_run(result)
+
+
+async def _when_run(awaited: Awaitable[EngineResult]) -> RunResult:
+    try:
+        return run_result(await awaited)
+    except InferenceFailed as failure:
+        raise RunFailed(failure.reason) from failure
+
+
+def run_result(result: EngineResult) -> RunResult:
+    """Return what an engine gave in the words of the use case."""
+    return RunResult(
+        values=result.values,
+        applicable=result.applicable,
+        rung=Rung(result.device.value),
+        runtime=result.runtime,
+        stepped_down=result.stepped_down,
+    )
 
 
 class Trail(AuditTrail, Protocol):
@@ -110,15 +130,27 @@ def make_clock(settings: Settings) -> Clock:
     return SystemClock(dt.timedelta(days=settings.clock.offset_days))
 
 
-def load_models(settings: Settings, terminology: Terminology) -> tuple[dict[str, LoadedModel], InProcessEngine]:
+def runtime_plan(settings: Settings) -> RuntimePlan:
+    """Return where and how graphs run."""
+    models = settings.models
+    return RuntimePlan(
+        device=models.device,
+        placement=models.placement,
+        gpu_python=models.gpu_python,
+        run_s_max=models.run_s_max,
+        batch_rows_max=models.batch_rows_max,
+        worker_memory_bytes_max=models.worker_memory_bytes_max,
+    )
+
+
+def load_models(settings: Settings, terminology: Terminology, runtime: Runtime) -> dict[str, LoadedModel]:
     """Load, check and warm every release; return the enabled ones and those they read.
 
     Raises:
         gateway.errors.ModelRefused: a release is not what it says it is, one of its vectors fails, or an enabled one is not there.
     """
-    engine = InProcessEngine()
     keys = trusted_keys(settings)
-    releases = {release.manifest.name: release for release in admit_releases(models_folder(settings), engine, terminology, keys)}
+    releases = {release.manifest.name: release for release in admit_releases(models_folder(settings), runtime, terminology, keys)}
     manifests = {name: release.manifest for name, release in releases.items()}
     unknown = set(settings.models.enabled) - manifests.keys()
     if unknown:
@@ -126,7 +158,7 @@ def load_models(settings: Settings, terminology: Terminology) -> tuple[dict[str,
     names = required_models(manifests, settings.models.enabled or manifests)
     require_known_site(settings, [manifests[name] for name in names])
     _log.info("releases-loaded", models=",".join(names))
-    return {name: LoadedModel(manifest=manifests[name], identity=identity_of(releases[name])) for name in names}, engine
+    return {name: LoadedModel(manifest=manifests[name], identity=identity_of(releases[name])) for name in names}
 
 
 def require_known_site(settings: Settings, manifests: Sequence[ModelManifest]) -> None:
@@ -196,20 +228,32 @@ def make_source(settings: Settings, clock: Clock) -> FhirClient | None:
 
 
 @contextlib.asynccontextmanager
-async def open_gateway(settings: Settings, clock: Clock | None = None, open_trail: OpenTrail | None = None) -> AsyncIterator[Running]:
-    """Open everything an assessment needs, and close it again in reverse order. Without `open_trail` the log is this process's own."""
+async def open_gateway(
+    settings: Settings, clock: Clock | None = None, open_trail: OpenTrail | None = None, workers: Path | None = None
+) -> AsyncIterator[Running]:
+    """Open everything an assessment needs, and close it again in reverse order.
+
+    Without `open_trail` the log is this process's own, and without `workers` (the folder of `open_workers`) the workers are.
+    """
     clock = clock or make_clock(settings)
-    terminology = load_code_sets(models_folder(settings), trusted_keys(settings))
-    models, engine = load_models(settings, terminology)
-    declare_models(tuple(models))
-    audit: Trail = await open_trail() if open_trail else open_audit(settings, clock)
-    source = make_source(settings, clock)
-    try:
+    plan = runtime_plan(settings)
+    async with contextlib.AsyncExitStack() as stack:
+        runtime = Runtime(plan, workers or stack.enter_context(open_workers(plan)))
+        terminology = load_code_sets(models_folder(settings), trusted_keys(settings))
+        models = load_models(settings, terminology, runtime)
+        declare_models(tuple(models))
+        await runtime.start()
+        stack.push_async_callback(runtime.aclose)
+        audit: Trail = await open_trail() if open_trail else open_audit(settings, clock)
+        stack.push_async_callback(audit.aclose)
+        source = make_source(settings, clock)
+        if source is not None:
+            stack.push_async_callback(source.aclose)
         gateway = Gateway(
             terminology=terminology,
             reading=terminology.narrowed_to(concepts_read(model.manifest for model in models.values())),
             releases=models,
-            runtime=EngineRuntime(engine),
+            runtime=EngineRuntime(runtime),
             audit=audit,
             clock=clock,
             new_id=lambda: str(uuid.uuid4()),
@@ -219,12 +263,11 @@ async def open_gateway(settings: Settings, clock: Clock | None = None, open_trai
             never_asked=never_asked(settings),
             site=settings.site,
         )
-        checks: dict[str, Check] = {"audit": audit.healthy, "models": lambda: (bool(models), "" if models else "no model is released")}
+        checks: dict[str, Check] = {
+            "audit": audit.healthy,
+            "models": lambda: runtime.healthy() if models else (False, "no model is released"),
+        }
         yield Running(settings=settings, gateway=gateway, audit=audit, source=source, checks=checks)
-    finally:
-        if source is not None:
-            await source.aclose()
-        await audit.aclose()
 
 
 def never_asked(settings: Settings) -> frozenset[Group]:
@@ -276,13 +319,15 @@ def open_answers(running: Running, cds: CdsHooks, v2: OpenInference, checks: Map
     }
 
 
-def create_app(settings: Settings, clock: Clock | None = None, open_trail: OpenTrail | None = None) -> GatewayApi:
-    """Return the ASGI application; everything is opened when it starts and closed when it stops."""
+def create_app(
+    settings: Settings, clock: Clock | None = None, open_trail: OpenTrail | None = None, workers: Path | None = None
+) -> GatewayApi:
+    """Return the ASGI application; everything is opened when it starts and closed when it stops. See `open_gateway`."""
     configure_logging(settings.logging.level, settings.logging.format)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: GatewayApi) -> AsyncIterator[None]:
-        async with _telling_why(), open_gateway(settings, clock, open_trail) as running:
+        async with _telling_why(), open_gateway(settings, clock, open_trail, workers) as running:
             refusals = RefusalLog(running.audit, settings.tenant.name, wait_s_max=settings.audit.wait_s_max)
             edge = Edge(
                 LoopbackDevelopment(settings.tenant.name),

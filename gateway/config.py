@@ -1,8 +1,6 @@
 """Settings: one TOML file plus the environment, every setting with its explanation beside it.
 
     load_settings(path, environ) -> Settings
-    check_settings(settings)     -> what is unsafe, in words
-    require_safe(settings)       -> refuses to start on it
 
 An environment variable `GATEWAY__SECTION__KEY` overrides `key` of `[section]`. An unknown key is refused with its place and the nearest
 known name: a typo never switches something off. docs/configuration.md is printed by `python -m gateway.config`.
@@ -15,14 +13,12 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
 ENVIRONMENT_PREFIX = "GATEWAY__"
 CONFIG_VARIABLE = "GATEWAY_CONFIG"
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class SettingsError(ValueError):
@@ -136,6 +132,27 @@ class ModelSettings(_Section, frozen=True, kw_only=True):
         tuple[Annotated[str, Meta(pattern="^[0-9a-f]{64}$")], ...],
         Meta(description="Public keys (Ed25519, 64 hexadecimal digits) that may sign releases, beside the key of the shipped models."),
     ] = ()
+    device: Annotated[
+        Literal["cpu", "gpu", "gpu-only"],
+        Meta(
+            description="Where models run that are not tiny: on the CPU, on the GPU and on the CPU while it fails, "
+            "or on the GPU or not at all."
+        ),
+    ] = "cpu"
+    placement: Annotated[
+        Literal["auto", "worker"],
+        Meta(description="`auto` runs tiny certified graphs in the server process and all others in workers; `worker` runs none there."),
+    ] = "auto"
+    gpu_python: Annotated[
+        str, Meta(description="Python of the environment with the GPU build of ONNX Runtime; empty: the one the gateway runs under.")
+    ] = ""
+    run_s_max: Annotated[
+        float, Meta(description="Seconds of silence after which a worker that was asked counts as hung, and is ended and replaced.", gt=0)
+    ] = 0.5
+    batch_rows_max: Annotated[int, Meta(description="Rows that run together; nothing waits for more to come.", gt=0, le=4096)] = 64
+    worker_memory_bytes_max: Annotated[
+        int, Meta(description="Memory of the CPU's worker in bytes; an allocation beyond it fails there.", ge=268_435_456)
+    ] = 2_147_483_648
 
 
 class CdsSettings(_Section, frozen=True, kw_only=True):
@@ -261,72 +278,6 @@ def _override(document: dict[str, Any], variable: str, value: str) -> None:
         place[key] = msgspec.convert(given, hints[key], strict=False)
     except msgspec.ValidationError as error:
         raise SettingsError(f"environment variable {variable}: {error}") from error
-
-
-def check_settings(settings: Settings) -> tuple[str, ...]:
-    """Say what is unsafe about the settings under their profile, in words, with what to do. Empty when nothing is.
-
-    What would stand in the way of production is told by `check_settings(msgspec.structs.replace(settings, profile="production"))`.
-    """
-    return tuple(_problems(settings))
-
-
-def _problems(settings: Settings) -> Iterable[str]:
-    development = settings.profile == "development"
-    if settings.server.host not in LOOPBACK:
-        yield "server.host is not loopback and no identities are configured: anybody could ask about any patient; bind to 127.0.0.1"
-    if not development:
-        yield "profile: no identities are configured, so only the development profile may run, with its named development caller"
-    if problem := problem_of_base_url(settings):
-        yield problem
-    if not development:
-        yield from _production_problems(settings)
-
-
-def problem_of_base_url(settings: Settings) -> str:
-    """Say what is wrong with the FHIR base, without repeating it: it may hold a password. Empty: nothing."""
-    base_url, development = settings.fhir.base_url, settings.profile == "development"
-    if not base_url:
-        return ""
-    parts = urlsplit(base_url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        return "fhir.base_url is not an http or https address"
-    if parts.username or parts.password or parts.query or parts.fragment:
-        return "fhir.base_url holds a user, a query or a fragment: give the bare base"
-    if parts.scheme == "https" or (development and parts.hostname in LOOPBACK):
-        return ""
-    return "fhir.base_url is not https: patient data would travel in clear (http is for loopback under the development profile)"
-
-
-def _production_problems(settings: Settings) -> Iterable[str]:
-    if settings.clock.offset_days:
-        yield "clock.offset_days shifts the clock: every age of a value would be wrong; set it to 0"
-    if settings.server.openapi:
-        yield "server.openapi shows the OpenAPI page: switch it off outside development"
-    if settings.kms.provider != "file":
-        if settings.kms.aws_endpoint and not settings.kms.aws_endpoint.startswith("https://"):
-            yield "kms.aws_endpoint is not https: keys would travel in clear"
-    elif settings.audit.key_file == AuditSettings().key_file:
-        yield "audit.key_file is the default of the development profile: name a key file of your own"
-    elif _device_of(Path(settings.audit.database)) == _device_of(Path(settings.audit.key_file)):
-        yield "audit.key_file lies on the database's device: who takes the disk has both; put it on another mount"
-
-
-def _device_of(path: Path) -> int:
-    """Return the device of the path, or of the nearest folder above it that exists."""
-    absolute = path.absolute()
-    return next(candidate.stat().st_dev for candidate in (absolute, *absolute.parents) if candidate.exists())
-
-
-def require_safe(settings: Settings) -> None:
-    """Refuse to start on unsafe settings.
-
-    Raises:
-        SettingsError: names every problem.
-    """
-    problems = check_settings(settings)
-    if problems:
-        raise SettingsError("refusing to start:\n" + "\n".join(f"  - {problem}" for problem in problems))
 
 
 def render_documentation() -> str:

@@ -112,7 +112,7 @@ LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.
 OPERATIONS = ("assess-risk", "cds-hook", "infer", "cli")
 STATUSES = ("200", "400", "401", "403", "404", "405", "406", "409", "412", "413", "415", "422", "500", "502", "503", "504")
 VERDICTS = ("scored", "scored-degraded", "fallback", "indeterminate", "not-applicable")
-RUNGS = ("gpu", "cpu", "fallback-score", "none")
+RUNGS = ("gpu", "cpu", "remote", "fallback-score", "none")
 GROUP_STATES = ("complete", "incomplete", "not-fetched", "not-allowed", "not-searched")
 
 REQUESTS = ClosedCounter("gateway_requests", "Requests answered", {"operation": OPERATIONS, "status": STATUSES})
@@ -121,6 +121,9 @@ PULL_SECONDS = ClosedHistogram("gateway_pull_seconds", "Seconds of a pull whose 
 AUDIT_WAIT_SECONDS = ClosedHistogram("gateway_audit_wait_seconds", "Seconds a request waited for its audit record, durable or given up", {})
 GROUPS = ClosedCounter("gateway_record_groups", "Groups of pulled records by the state in which they arrived", {"state": GROUP_STATES})
 ANSWERS = ClosedCounter("gateway_answers", "Answers by model, verdict and rung", {"model": (), "verdict": VERDICTS, "rung": RUNGS})
+LINKS_CLOSED = ClosedCounter(
+    "gateway_device_links_closed", "Times a device that runs models was lost or failed its self-test", {"rung": RUNGS}
+)
 LOG_REPAIRS = ClosedCounter("gateway_log_repairs", "Log lines from which something undeclared was taken out", {})
 
 
@@ -132,6 +135,11 @@ def declare_models(names: Iterable[str]) -> None:
 def count_answer(model: str, verdict: str, rung: str) -> None:
     """Count one model's answer."""
     ANSWERS.add(model, verdict, rung)
+
+
+def count_link_closed(rung: str) -> None:
+    """Count that a device is not used until it passes a self-test."""
+    LINKS_CLOSED.add(rung)
 
 
 def observe_request(operation: str, status: int, seconds: float) -> None:

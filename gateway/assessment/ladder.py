@@ -42,6 +42,7 @@ async def climb_down(release: ReleasedModel, report: QualityReport, runtime: Mod
         rung=result.rung,
         predictions=tuple(_predictions(release.manifest, values)),
         fallbacks=_fallback_answers(release.manifest, report),
+        rung_reason=result.stepped_down,
     )
 
 

@@ -89,7 +89,6 @@ def overview_manifest(terminology: Terminology) -> ModelManifest:
         outputs=(),
         eligibility=Eligibility(age_years=Range(low=0, high=200)),
         result_tensor="",
-        applicable_tensor="",
     )
 
 

@@ -20,6 +20,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     applicable: tuple[bool, ...]
     rung: Rung
     runtime: str
+    stepped_down: str = ""  # why a higher rung did not answer; ours, no PHI
 
 
 class RunFailed(Exception):

@@ -12,8 +12,10 @@ from gateway.app import load_models, make_clock, make_source, models_folder, tru
 from gateway.audit import KeyFailure, verify_log
 from gateway.audit.open_kms import open_kms
 from gateway.cli.console import ConfigOption, Exit, JsonOption, emit, say, settings_of
+from gateway.cli.models import opened_runtime
 from gateway.clock import Deadline
-from gateway.config import Settings, check_settings, problem_of_base_url
+from gateway.config import Settings
+from gateway.config_safety import check_settings, problem_of_base_url
 from gateway.errors import GatewayError, ModelRefused
 from gateway.fhir.capability import Capability
 from gateway.registry import load_code_sets
@@ -91,7 +93,8 @@ def _log(settings: Settings) -> Finding:
 
 def _models(settings: Settings) -> Finding:
     try:
-        models, _ = load_models(settings, load_code_sets(models_folder(settings), trusted_keys(settings)))
+        with opened_runtime(settings) as runtime:
+            models = load_models(settings, load_code_sets(models_folder(settings), trusted_keys(settings)), runtime)
     except ModelRefused as refusal:
         advice = "restore the release (one that differs from its hashes never runs), or correct models.folder and models.enabled"
         return Finding(check="models", good=False, seen=str(refusal), advice=advice)

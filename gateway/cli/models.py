@@ -1,6 +1,8 @@
 """`gateway models`."""
 
+import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -8,16 +10,16 @@ import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from gateway.app import load_models, models_folder, trusted_keys
+from gateway.app import load_models, models_folder, runtime_plan, trusted_keys
 from gateway.cli.console import ConfigOption, Exit, JsonOption, emit, fail, say, settings_of
+from gateway.config import Settings
 from gateway.errors import ModelRefused
-from gateway.inference import InProcessEngine
+from gateway.inference import Runtime, open_workers
 from gateway.registry import CheckReport, Release, admit_releases, check_file, check_shipped, load_code_sets
 from gateway.registry.code_sets import CODES, STEMS
 from gateway.registry.folder import GRAPH, vouch_for
 from gateway.registry.lint import lint_release, manifest_schema, new_release
 from gateway.registry.release import VECTORS
-from gateway.registry.vectors import RunRow
 from gateway.terminology import Terminology, load_terminology
 
 app = typer.Typer(no_args_is_help=True)
@@ -33,7 +35,8 @@ def list_models(as_json: JsonOption = False, config: ConfigOption = None) -> Non
     """List the releases that are served: the enabled ones, and those they read."""
     settings = settings_of(config)
     try:
-        served, _ = load_models(settings, load_code_sets(models_folder(settings), trusted_keys(settings)))
+        with opened_runtime(settings) as runtime:
+            served = load_models(settings, load_code_sets(models_folder(settings), trusted_keys(settings)), runtime)
     except ModelRefused as refusal:
         fail(f"refused: {refusal}")
     rows = [
@@ -62,16 +65,20 @@ def check(
     config: ConfigOption = None,
 ) -> None:
     """Run a model's test vectors; the last line says how many rows are within tolerance."""
-    releases, engine, terminology = load_all(config)
-    release = releases.get(name)
-    if release is None:
-        fail(f"no model {name!r} is released here; released: {', '.join(releases)}")
-    reports = run_checks(release, engine, terminology, vectors)
+    settings = settings_of(config)
+    with opened_runtime(settings) as runtime:
+        releases, terminology = load_all(settings, runtime)
+        release = releases.get(name)
+        if release is None:
+            fail(f"no model {name!r} is released here; released: {', '.join(releases)}")
+        reports = run_checks(release, runtime, terminology, vectors)
+        in_worker = runtime.runs_with_workers(name)
     if as_json:
         emit(
             [{"model": report.model, "kind": report.kind, "rows": report.rows.rows, "failures": report.rows.failures} for report in reports]
         )
     else:
+        say(f"{name} runs in {'a worker' if in_worker else 'the server process'}")
         print_reports(reports)
     if not all(report.rows.passed for report in reports):
         raise typer.Exit(Exit.FOUND)
@@ -148,32 +155,37 @@ def read_signing_key(path: Path) -> Ed25519PrivateKey:
     return key
 
 
-def load_all(config: Path | None) -> tuple[dict[str, Release], InProcessEngine, Terminology]:
+@contextlib.contextmanager
+def opened_runtime(settings: Settings) -> Iterator[Runtime]:
+    """Give a runtime into which releases are loaded; its workers end with it."""
+    plan = runtime_plan(settings)
+    with open_workers(plan) as workers:
+        runtime = Runtime(plan, workers)
+        try:
+            yield runtime
+        finally:
+            runtime.close_loader()
+
+
+def load_all(settings: Settings, runtime: Runtime) -> tuple[dict[str, Release], Terminology]:
     """Load every release, or end with status 2."""
-    settings = settings_of(config)
-    engine = InProcessEngine()
     try:
         terminology = load_code_sets(models_folder(settings), trusted_keys(settings))
-        releases = admit_releases(models_folder(settings), engine, terminology, trusted_keys(settings))
+        releases = admit_releases(models_folder(settings), runtime, terminology, trusted_keys(settings))
     except ModelRefused as refusal:
         fail(f"refused: {refusal}")
-    return {release.manifest.name: release for release in releases}, engine, terminology
+    return {release.manifest.name: release for release in releases}, terminology
 
 
-def run_checks(release: Release, engine: InProcessEngine, terminology: Terminology, vectors: Path | None) -> tuple[CheckReport, ...]:
+def run_checks(release: Release, runtime: Runtime, terminology: Terminology, vectors: Path | None) -> tuple[CheckReport, ...]:
     """Check one file, or every file that the release brings; a file that cannot be used ends with status 2."""
-    run = runner(engine, release.manifest.name)
     try:
+        run = runtime.runner(release.manifest.name)
         if vectors is None:
             return tuple(check_shipped(release, run, terminology).values())
         return (check_file(release, vectors.read_bytes(), run, terminology),)
     except (ModelRefused, OSError) as error:
         fail(str(error))
-
-
-def runner(engine: InProcessEngine, name: str) -> RunRow:
-    """Return the engine's run of one model."""
-    return lambda tensors, variant: engine.run(name, tensors, variant)
 
 
 def print_reports(reports: tuple[CheckReport, ...]) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+from pathlib import Path
 
 import uvicorn
 import uvloop
@@ -10,7 +11,8 @@ from gateway.app import START_FAILURES, OpenTrail, create_app
 from gateway.cli.console import ConfigOption, fail, say
 from gateway.cli.fair_accept import FairServer
 from gateway.cli.supervisor import supervise
-from gateway.config import Settings, SettingsError, load_settings, require_safe
+from gateway.config import Settings, SettingsError, load_settings
+from gateway.config_safety import require_safe
 from gateway.telemetry import configure_logging
 
 BACKLOG = 2048
@@ -36,10 +38,10 @@ def serve(config: ConfigOption = None) -> None:
         run_server(settings, listener)
 
 
-def server_config(settings: Settings, open_trail: OpenTrail | None = None) -> uvicorn.Config:
+def server_config(settings: Settings, open_trail: OpenTrail | None = None, workers: Path | None = None) -> uvicorn.Config:
     """Return how uvicorn serves the application: no access log (its lines hold patient ids), no server header, quick parsers."""
     return uvicorn.Config(
-        create_app(settings, open_trail=open_trail),
+        create_app(settings, open_trail=open_trail, workers=workers),
         loop="uvloop",
         http="httptools",
         lifespan="on",
@@ -52,10 +54,10 @@ def server_config(settings: Settings, open_trail: OpenTrail | None = None) -> uv
     )
 
 
-def run_server(settings: Settings, listener: socket.socket, open_trail: OpenTrail | None = None) -> None:
+def run_server(settings: Settings, listener: socket.socket, open_trail: OpenTrail | None = None, workers: Path | None = None) -> None:
     """Serve on an open socket; a start that fails ends with status 2 and the reason."""
     kind = FairServer if settings.server.processes > 1 else uvicorn.Server
-    server = kind(server_config(settings, open_trail))
+    server = kind(server_config(settings, open_trail, workers))
     with contextlib.suppress(SystemExit):  # how the server ends when the application did not start
         server.run(sockets=[listener])
     if not server.started:

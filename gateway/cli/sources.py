@@ -15,7 +15,8 @@ from gateway.app import START_FAILURES, Running, open_gateway
 from gateway.assessment.request import AssessmentRequest
 from gateway.cli.console import fail
 from gateway.clock import Deadline
-from gateway.config import Settings, SettingsError, require_safe
+from gateway.config import Settings, SettingsError
+from gateway.config_safety import require_safe
 from gateway.errors import GatewayError
 from gateway.fhir.group import FetchedRecord
 from gateway.identity import Caller, Permission, RequestId, TenantId

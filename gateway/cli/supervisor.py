@@ -1,6 +1,7 @@
 """Several server processes and the one that owns the audit log.
 
     supervisor          owns the audit log (writer, keys, head), accepts nothing from outside, starts the others and restarts one that dies
+    workers             run the models that are not tiny, one per device for all server processes, so that their requests batch
     server processes    accept connections on the same listening socket, answer requests, ask the supervisor to append
 
 A server process without the supervisor can answer nothing, so it ends when the supervisor does, however that ends.
@@ -14,14 +15,16 @@ import signal
 import socket
 import sys
 import tempfile
+from pathlib import Path
 
 import msgspec
 
-from gateway.app import make_clock, open_audit
+from gateway.app import make_clock, open_audit, runtime_plan
 from gateway.audit.log import AuditLog
 from gateway.audit.shared_log import LogHost
 from gateway.cli.console import Exit
 from gateway.config import Settings
+from gateway.inference import open_workers
 from gateway.telemetry import SHARED_METRICS_VARIABLE, get_logger
 
 RESTART_S = 0.2
@@ -42,18 +45,20 @@ async def supervise(settings: Settings, listener: socket.socket) -> bool:
     audit = open_audit(settings, make_clock(settings), on_loop=True)
     metrics = tempfile.mkdtemp(prefix="gateway-metrics-")
     try:
-        return await _Supervisor(settings, listener, audit, metrics).run()
+        with open_workers(runtime_plan(settings)) as workers:
+            return await _Supervisor(settings, listener, audit, metrics, workers).run()
     finally:
         await audit.aclose()
         shutil.rmtree(metrics, ignore_errors=True)
 
 
 class _Supervisor:
-    def __init__(self, settings: Settings, listener: socket.socket, audit: AuditLog, metrics: str) -> None:
+    def __init__(self, settings: Settings, listener: socket.socket, audit: AuditLog, metrics: str, workers: Path) -> None:
         self._settings = settings
         self._listener = listener
         self._audit = audit
         self._metrics = metrics
+        self._workers = workers
         self._stopping = asyncio.Event()
         self._good = True
 
@@ -93,6 +98,7 @@ class _Supervisor:
                 str(self._listener.fileno()),
                 str(theirs.fileno()),
                 str(os.getpid()),
+                str(self._workers),
                 stdin=asyncio.subprocess.PIPE,
                 pass_fds=(self._listener.fileno(), theirs.fileno()),
                 env={**os.environ, SHARED_METRICS_VARIABLE: self._metrics},

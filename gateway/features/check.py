@@ -65,12 +65,31 @@ def _name_problems(manifest: ModelManifest) -> Iterator[str]:
         ("output", [output.name for output in manifest.outputs]),
     ):
         yield from (f"{kind} {name} is declared twice" for name, count in Counter(given).items() if count > 1)
-    if sorted(output.index for output in manifest.outputs) != list(range(len(manifest.outputs))):
-        yield "the outputs' indices are not 0, 1, 2 ..."
+    yield from _graph_problems(manifest)
     if sum(isinstance(spec.feature, Age) for spec in manifest.inputs) != 1:
         yield "eligibility needs exactly one input with the operator age"
     if manifest.eligibility.uses_sex and not any(isinstance(spec.feature, SexAtAsOf) for spec in manifest.inputs):
         yield "a model that uses sex needs an input with the operator sex"
+
+
+def _graph_problems(manifest: ModelManifest) -> Iterator[str]:
+    """A graph that does not say itself what applies is run whole or not at all, so every output needs every input that may be asked for."""
+    indices = sorted(output.index for output in manifest.outputs)
+    if manifest.applicable_tensor is not None:
+        if indices != list(range(len(manifest.outputs))):
+            yield "the outputs' indices are not 0, 1, 2 ..."
+        if manifest.packed_tensor is not None or manifest.element != "float64":
+            yield "packed_tensor and element are for graphs without applicable_tensor"
+        return
+    if len(set(indices)) < len(indices) or indices[:1] < [0]:
+        yield "two outputs have the same index, or one is below 0"
+    if manifest.packed_tensor is not None and manifest.variant_tensor is not None:
+        yield "a packed graph has no variants"
+    required = {spec.name for spec in manifest.inputs if not spec.optional}
+    for output in manifest.outputs:
+        missing = sorted(required.difference(output.needs))
+        if missing or output.graph_decides:
+            yield f"output {output.name} of a graph without applicable_tensor needs every input that is not optional: {', '.join(missing)}"
 
 
 def _reference_problems(manifest: ModelManifest) -> Iterator[str]:

@@ -297,8 +297,10 @@ class ReleaseIdentity(msgspec.Struct, frozen=True, kw_only=True):
 class ModelManifest(Strict, frozen=True, kw_only=True):
     """One release of a model.
 
-    `result`: `risk` gives a RiskAssessment, `measurement` an Observation. `result_tensor` is [N, outputs] float64, `applicable_tensor`
-    [N, outputs] bool.
+    `result`: `risk` gives a RiskAssessment, `measurement` an Observation. `result_tensor` is [N, outputs], `applicable_tensor`
+    [N, outputs] bool. A graph from elsewhere may lack `applicable_tensor`: then it is not run when an input that is not optional is absent,
+    columns that no output names are not read, and `packed_tensor` may name the one tensor [N, inputs] that takes the inputs in their order.
+    `element`: of the graph's inputs and result. `device_tolerance`: how far two devices may differ on one row, on the output's scale.
     """
 
     schema_version: Literal[1]
@@ -324,7 +326,10 @@ class ModelManifest(Strict, frozen=True, kw_only=True):
     variant_tensor: str | None = None
     variant_column: str = "model_variant"
     result_tensor: str
-    applicable_tensor: str
+    applicable_tensor: str | None = None
+    packed_tensor: str | None = None
+    element: Literal["float64", "float32"] = "float64"
+    device_tolerance: float = 1e-6
     fallbacks: tuple[FallbackSpec, ...] = ()
     measurement: MeasurementAnswer | None = None
     alert_output: str | None = None

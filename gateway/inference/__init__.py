@@ -1,13 +1,17 @@
 """Runs released graphs. The one place that imports onnxruntime is `engine.py`.
 
-    engine = InProcessEngine()
-    engine.load(release, self_test)                       release: manifest and graph bytes; self_test: raises when a vector fails
-    engine.run("name", {"age_years": 65.0, ...}, None)    -> EngineResult | InferenceFailed
+    with open_workers(plan) as folder:                             one worker per device, started when a model needs it
+        runtime = Runtime(plan, folder)
+        runtime.load(release, self_test)                           self_test: raises when a vector fails
+        await runtime.start()
+        runtime.run("name", {"age_years": 65.0, ...}, None, 0.5)   -> EngineResult, or an awaitable of it; InferenceFailed
 
-Only tiny graphs run inside the server process; what needs a process of its own gets an engine with the same methods.
+Tiny graphs run inside the server process (`engine.py`), all others in workers that can be killed (`worker.py`), each kept by a keeper and
+reached over a link that is open only while the worker gives the right numbers.
 """
 
 from gateway.inference.engine import InProcessEngine
 from gateway.inference.result import Device, EngineResult, InferenceFailed, RuntimeRefused
+from gateway.inference.runtime import Runtime, RuntimePlan, open_workers
 
-__all__ = ["Device", "EngineResult", "InProcessEngine", "InferenceFailed", "RuntimeRefused"]
+__all__ = ["Device", "EngineResult", "InProcessEngine", "InferenceFailed", "Runtime", "RuntimePlan", "RuntimeRefused", "open_workers"]

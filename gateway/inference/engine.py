@@ -1,25 +1,31 @@
-"""Runs tiny graphs in the server process, on the CPU, the same way every time: the only file that imports onnxruntime.
+"""Runs graphs, the same way every time: the only file that imports onnxruntime. The server process and the workers both use it.
 
 The settings and their reasons (measured): one thread and sequential execution, because two threads give other last bits and a spinning
-one burns a core; the CPU named explicitly and the Python retry off, because onnxruntime otherwise swaps providers in silence; loaded
+one burns a core; the provider named explicitly and the Python retry off, because onnxruntime otherwise swaps providers in silence; loaded
 from bytes that were hashed, never from a path, so that nothing outside them can be read.
 """
 
+import contextlib
 import os
 import threading
+import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from gateway.features.manifest import ModelManifest
 from gateway.inference.result import (
     Device,
     EngineResult,
     InferenceFailed,
+    Numbers,
     RuntimeRefused,
     Signature,
     believe,
+    believed,
     checked_inputs,
     signature_of,
 )
@@ -34,7 +40,7 @@ import onnxruntime as ort  # type: ignore[import-untyped]  # the package ships n
 Row = tuple[Mapping[str, float], int | None]  # tensors by name, variant index
 RunRow = Callable[[Mapping[str, float], int | None], EngineResult]
 
-CPU_PROVIDER = "CPUExecutionProvider"
+PROVIDERS = {Device.CPU: "CPUExecutionProvider", Device.GPU: "CUDAExecutionProvider"}
 WARM_UP_RUNS = 20  # the first runs of a session allocate; measured 85 to 335 us against about 20
 BATCH_ROWS_MAX = 4096
 _LINE_BYTES = 64  # each input starts on a cache line of its own
@@ -45,7 +51,10 @@ _CONFIG = {
     "session.load_model_format": "ONNX",  # else bytes that also look like the runtime's own format would be read as that
 }
 _FATAL_ONLY = 4
-_TYPES = {"tensor(double)": "float64", "tensor(int64)": "int64", "tensor(bool)": "bool"}
+# A node that the GPU cannot take fails the load instead of running on the CPU unseen (serving 2.3); TF32 would round float32 to 10 bits.
+_GPU_CONFIG = {"session.disable_cpu_ep_fallback": "1"}
+_GPU_OPTIONS = {"use_tf32": "0"}
+_TYPES = {"tensor(double)": "float64", "tensor(float)": "float32", "tensor(int64)": "int64", "tensor(bool)": "bool"}
 
 
 class LoadableRelease(Protocol):
@@ -63,10 +72,10 @@ class LoadableRelease(Protocol):
 
 
 class InProcessEngine:
-    """Holds one session per model. `run` may be called from several threads; `load` replaces a model only after its self-test passed."""
+    """Holds one session per model, on the CPU. `run` may be called from several threads."""
 
     def __init__(self) -> None:
-        self._models: dict[str, _LoadedModel] = {}  # replaced as a whole, never changed: readers need no lock
+        self._models: dict[str, LoadedGraph] = {}  # replaced as a whole, never changed: readers need no lock
 
     def load(self, release: LoadableRelease, self_test: Callable[[RunRow], None]) -> None:
         """Load a graph beside what is served now, run its vectors, warm it, and only then serve it under the manifest's name.
@@ -77,7 +86,7 @@ class InProcessEngine:
             RuntimeRefused: the runtime refuses the graph, or its signature is not the manifest's.
             gateway.errors.ModelRefused: from `self_test`.
         """
-        model = _LoadedModel(release.manifest, release.graph)
+        model = LoadedGraph(signature_of(release.manifest), release.graph)
         self_test(model.run)
         model.warm_up()
         self._models = {**self._models, release.manifest.name: model}
@@ -112,91 +121,139 @@ class InProcessEngine:
         return model.run_batch(rows)
 
 
-class _LoadedModel:
-    """One session with the arrays it reads and writes, one set per thread."""
+class LoadedGraph:
+    """One graph on one device, with the arrays it reads and writes, one set per thread."""
 
-    def __init__(self, manifest: ModelManifest, graph: bytes) -> None:
-        self._signature = signature_of(manifest)
-        self._session = _create_session(graph)
-        _check_signature(self._session, self._signature)
-        self._runtime = f"onnxruntime {ort.__version__} {CPU_PROVIDER}"
+    def __init__(self, signature: Signature, graph: bytes, device: Device = Device.CPU) -> None:
+        """Load the bytes; nothing is run yet.
+
+        Raises:
+            RuntimeRefused: the runtime refuses the graph or cannot run all of it on the device, or its signature is another.
+        """
+        self.signature = signature
+        self.device = device
+        self._session = _create_session(graph, device)
+        _check_signature(self._session, signature)
+        self.runtime = f"onnxruntime {ort.__version__} {PROVIDERS[device]}"
+        self._bindable = device is Device.CPU and signature.applicable is not None
         self._threads = threading.local()
 
     def run(self, tensors: Mapping[str, float], variant_index: int | None) -> EngineResult:
-        """Run one row through this thread's arrays.
+        """Run one row.
 
         Raises:
             InferenceFailed: see `InProcessEngine.run`.
         """
-        values = checked_inputs(self._signature, tensors, variant_index)
+        numbers = self.run_values(checked_inputs(self.signature, tensors, variant_index), variant_index)
+        return believed(self.signature, numbers, self.device, self.runtime)
+
+    def run_values(self, values: list[float], variant_index: int | None) -> Numbers:
+        """Run one row of numbers in the order of the signature, and return what the graph gave: nobody has looked at it yet.
+
+        Raises:
+            InferenceFailed: the runtime failed, or gave another shape than promised.
+        """
+        if not self.signature.may_run(values):
+            return self.signature.withheld()
+        if not self._bindable:
+            return self._run_together([values], [variant_index or 0])[0]
         arrays: _BoundArrays | None = getattr(self._threads, "arrays", None)
         if arrays is None:
-            arrays = self._threads.arrays = _BoundArrays(self._session, self._signature)
-        results, applicable = arrays.run(values, variant_index)
-        return self._result(results, applicable)
+            arrays = self._threads.arrays = _BoundArrays(self._session, self.signature)
+        return arrays.run(values, variant_index)
 
     def run_batch(self, rows: Sequence[Row]) -> tuple[EngineResult | InferenceFailed, ...]:
-        """Run the rows whose inputs are in order together; where the batch as a whole fails, one by one."""
+        """Run the rows whose inputs are in order together, each judged by itself."""
         outcomes: dict[int, EngineResult | InferenceFailed] = {}
         good: dict[int, list[float]] = {}
         for place, (tensors, variant_index) in enumerate(rows):
             try:
-                good[place] = checked_inputs(self._signature, tensors, variant_index)
+                good[place] = checked_inputs(self.signature, tensors, variant_index)
             except InferenceFailed as failure:
                 outcomes[place] = failure
-        variants = [rows[place][1] or 0 for place in good]
-        try:
-            results = self._run_together(list(good.values()), variants)
-        except InferenceFailed:
-            outcomes |= {place: self._outcome_alone(*rows[place]) for place in good}
-        else:
-            outcomes |= {place: self._outcome(*result) for place, result in zip(good, results, strict=True)}
+        found = self.run_rows(list(good.values()), [rows[place][1] for place in good])
+        outcomes |= {place: self._outcome(numbers) for place, numbers in zip(good, found, strict=True)}
         return tuple(outcomes[place] for place in range(len(rows)))
 
+    def run_rows(self, rows: Sequence[list[float]], variants: Sequence[int | None]) -> list[Numbers | InferenceFailed]:
+        """Run rows in the order of the signature together; where the batch as a whole fails, one by one, so that one fails alone."""
+        found: list[Numbers | InferenceFailed] = [self.signature.withheld() for _ in rows]
+        places = [place for place, values in enumerate(rows) if self.signature.may_run(values)]
+        together: list[Numbers | InferenceFailed]
+        try:
+            together = [*self._run_together([rows[place] for place in places], [variants[place] or 0 for place in places])]
+        except InferenceFailed:
+            together = [self._numbers_alone(rows[place], variants[place]) for place in places]
+        for place, numbers in zip(places, together, strict=True):
+            found[place] = numbers
+        return found
+
     def warm_up(self) -> None:
-        """Run the graph on nothing but absent inputs until its allocations are made.
+        """Run the graph until its allocations are made: on absent inputs, of which nothing may follow, or on noughts, whatever follows.
 
         Raises:
-            RuntimeRefused: it cannot even do that believably.
+            RuntimeRefused: it cannot even do that; or, of absent inputs, not believably.
         """
-        nothing = dict.fromkeys(self._signature.inputs, float("nan"))
+        poisons = self.signature.applicable is not None
+        nothing = [float("nan") if poisons else 0.0] * len(self.signature.inputs)
         try:
             for _ in range(WARM_UP_RUNS):
-                self.run(nothing, min(self._signature.variants, default=None))
+                numbers = self.run_values(nothing, min(self.signature.variants, default=None))
+                if poisons:
+                    believe(self.signature, *numbers)
         except InferenceFailed as failure:
             raise RuntimeRefused("model.onnx", f"without any input: {failure.reason}") from None
 
-    def _result(self, values: list[float], applicable: list[bool]) -> EngineResult:
-        believe(self._signature, values, applicable)
-        return EngineResult(values=tuple(values), applicable=tuple(applicable), device=Device.CPU, runtime=self._runtime)
+    def seconds_of_a_run(self) -> float:
+        """Return how long one row takes, at best: what else the machine does must not decide where a graph runs."""
+        values = [1.0] * len(self.signature.inputs)
+        variant_index = min(self.signature.variants, default=None)
+        quickest = float("inf")
+        for _ in range(WARM_UP_RUNS):
+            started = time.perf_counter()
+            with contextlib.suppress(InferenceFailed):
+                self.run_values(values, variant_index)
+            quickest = min(quickest, time.perf_counter() - started)
+        return quickest
 
-    def _outcome(self, values: list[float], applicable: list[bool]) -> EngineResult | InferenceFailed:
+    def _outcome(self, numbers: Numbers | InferenceFailed) -> EngineResult | InferenceFailed:
+        if isinstance(numbers, InferenceFailed):
+            return numbers
         try:
-            return self._result(values, applicable)
+            return believed(self.signature, numbers, self.device, self.runtime)
         except InferenceFailed as failure:
             return failure
 
-    def _outcome_alone(self, tensors: Mapping[str, float], variant_index: int | None) -> EngineResult | InferenceFailed:
+    def _numbers_alone(self, values: list[float], variant_index: int | None) -> Numbers | InferenceFailed:
         try:
-            return self.run(tensors, variant_index)
+            return self.run_values(values, variant_index)
         except InferenceFailed as failure:
             return failure
 
-    def _run_together(self, rows: list[list[float]], variants: list[int]) -> list[tuple[list[float], list[bool]]]:
+    def _run_together(self, rows: list[list[float]], variants: list[int]) -> list[Numbers]:
         if not rows:
             return []
-        columns = np.array(rows, dtype=np.float64).T
-        feed = {name: np.ascontiguousarray(columns[place]) for place, name in enumerate(self._signature.inputs)}
-        if self._signature.variant is not None:
-            feed[self._signature.variant] = np.array(variants, dtype=np.int64)
+        wanted = [self.signature.result, *([self.signature.applicable] if self.signature.applicable is not None else [])]
         try:
-            values, applicable = self._session.run([self._signature.result, self._signature.applicable], feed)
+            results = self._session.run(wanted, self._feed(rows, variants))
+        except InferenceFailed:
+            raise
         except Exception as error:  # noqa: BLE001 - onnxruntime raises a class of its own per status, all below RuntimeError or Exception
             raise InferenceFailed(_words(error)) from None
-        shape = (len(rows), self._signature.columns)
-        if values.shape != shape or applicable.shape != shape or values.dtype != np.float64 or applicable.dtype != np.bool_:
-            raise InferenceFailed("the graph gave another shape than it promised")
-        return list(zip(values.tolist(), applicable.tolist(), strict=True))
+        return _numbers_of(self.signature, len(rows), *results)
+
+    def _feed(self, rows: list[list[float]], variants: list[int]) -> dict[str, npt.NDArray[Any]]:
+        exact = np.array(rows, dtype=np.float64)
+        with np.errstate(over="ignore"):
+            table = exact.astype(self.signature.element)
+        if np.isinf(table).any():
+            raise InferenceFailed("an input is infinite")
+        if self.signature.packed is not None:
+            return {self.signature.packed: table}
+        feed = {name: np.ascontiguousarray(table[:, place]) for place, name in enumerate(self.signature.inputs)}
+        if self.signature.variant is not None:
+            feed[self.signature.variant] = np.array(variants, dtype=np.int64)
+        return feed
 
 
 class _BoundArrays:
@@ -218,7 +275,7 @@ class _BoundArrays:
         self._session = session
         self._binding = binding
 
-    def run(self, values: list[float], variant_index: int | None) -> tuple[list[float], list[bool]]:
+    def run(self, values: list[float], variant_index: int | None) -> Numbers:
         """Run one row. The outputs are cleared first: a run that wrote nothing leaves NaN, never another patient's numbers."""
         self._values.fill(np.nan)
         self._applicable.fill(0)
@@ -233,21 +290,47 @@ class _BoundArrays:
         return self._values[0].tolist(), self._applicable[0].tolist()
 
 
-def _create_session(graph: bytes) -> ort.InferenceSession:
+def _numbers_of(
+    signature: Signature,
+    rows: int,
+    values: npt.NDArray[Any],
+    applicable: npt.NDArray[Any] | None = None,
+) -> list[Numbers]:
+    """Return a graph's output row by row. Where it does not say what applies, every number of a column that is read does.
+
+    Raises:
+        InferenceFailed: another shape or element type than promised.
+    """
+    shape = (rows, signature.columns)
+    if applicable is None:
+        values = values.reshape(rows, -1) if values.shape[:1] == (rows,) else values
+        read = np.array([valid is not None for valid in signature.ranges])
+        if values.ndim != len(shape) or values.shape[1] < signature.columns or values.dtype != signature.element:
+            raise InferenceFailed("the graph gave another shape than it promised")
+        values = np.where(read, values[:, : signature.columns].astype(np.float64), np.nan)
+        applicable = np.broadcast_to(read, shape)
+    if values.shape != shape or applicable.shape != shape or values.dtype != np.float64 or applicable.dtype != np.bool_:
+        raise InferenceFailed("the graph gave another shape than it promised")
+    return list(zip(values.tolist(), applicable.tolist(), strict=True))
+
+
+def _create_session(graph: bytes, device: Device) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.use_deterministic_compute = True
     options.log_severity_level = _FATAL_ONLY  # its messages would go to stderr, unstructured
-    for key, value in _CONFIG.items():
+    for key, value in {**_CONFIG, **(_GPU_CONFIG if device is Device.GPU else {})}.items():
         options.add_session_config_entry(key, value)
+    provider = (PROVIDERS[device], _GPU_OPTIONS) if device is Device.GPU else PROVIDERS[device]
     try:
-        session = ort.InferenceSession(graph, sess_options=options, providers=[CPU_PROVIDER], enable_fallback=0)
+        with warnings.catch_warnings(action="ignore"):  # a provider that is not there is a warning to it, and a refusal here
+            session = ort.InferenceSession(graph, sess_options=options, providers=[provider], enable_fallback=0)
     except Exception as error:  # noqa: BLE001 - whatever the runtime finds wrong with foreign bytes is a refusal
         raise RuntimeRefused("model.onnx", _words(error)) from None
     session.disable_fallback()
-    if session.get_providers() != [CPU_PROVIDER]:
+    if session.get_providers()[:1] != [PROVIDERS[device]] or (device is Device.CPU and len(session.get_providers()) > 1):
         raise RuntimeRefused("model.onnx", "the runtime chose another provider than the one asked for")
     return session
 
@@ -259,13 +342,19 @@ def _check_signature(session: ort.InferenceSession, signature: Signature) -> Non
         RuntimeRefused: they differ.
     """
     inputs = {node.name: (_TYPES.get(node.type, node.type), len(node.shape)) for node in session.get_inputs()}
-    promised = dict.fromkeys(signature.inputs, ("float64", 1))
+    promised: dict[str, tuple[str, int]] = dict.fromkeys(signature.inputs, (signature.element, 1))
+    if signature.packed is not None:
+        promised = {signature.packed: (signature.element, 2)}
     if signature.variant is not None:
         promised[signature.variant] = ("int64", 1)
     outputs = {node.name: (_TYPES.get(node.type, node.type), tuple(node.shape)[1:]) for node in session.get_outputs()}
     columns = (signature.columns,)
     if inputs != promised:
         raise RuntimeRefused("model.onnx", "its inputs are not those of the manifest")
+    if signature.applicable is None:
+        if outputs.get(signature.result, ("", ()))[0] != signature.element:
+            raise RuntimeRefused("model.onnx", "its outputs are not those of the manifest")
+        return
     if outputs != {signature.result: ("float64", columns), signature.applicable: ("bool", columns)}:
         raise RuntimeRefused("model.onnx", "its outputs are not those of the manifest")
 

@@ -26,16 +26,18 @@ from gateway.terminology import Terminology
 MANIFEST = "manifest.toml"
 VECTORS = "vectors.csv"
 RELEASES_MAX = 256
+CERTIFIED_BYTES_MAX = 256 * 1024  # ten times the largest shipped graph; weights of a learned model make it larger
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
-    """The bytes of a release and what they say. `files` holds every file by name."""
+    """The bytes of a release and what they say. `files` holds every file by name; `certified`: see `is_certified`."""
 
     manifest: ModelManifest
     graph: bytes
     vectors: bytes
     identity: ReleaseIdentity
     files: Mapping[str, bytes]
+    certified: bool
 
 
 def load_release(folder: Path, terminology: Terminology, trusted: Collection[str] = SHIPPED_KEYS) -> Release:
@@ -104,14 +106,22 @@ def _load(folder: Path, terminology: Terminology, trusted: Collection[str]) -> R
     problems = manifest_problems(manifest, terminology)
     if problems:
         raise ManifestRefused(MANIFEST, "; ".join(problems))
-    check_signature(read_graph(files[GRAPH]), manifest)
+    summary = read_graph(files[GRAPH])
+    check_signature(summary, manifest)
     identity = ReleaseIdentity(
         name=manifest.name,
         version=manifest.version,
         graph_sha256=hashlib.sha256(files[GRAPH]).hexdigest(),
         manifest_sha256=hashlib.sha256(files[MANIFEST]).hexdigest(),
     )
-    return Release(manifest=manifest, graph=files[GRAPH], vectors=files[VECTORS], identity=identity, files=files)
+    return Release(
+        manifest=manifest,
+        graph=files[GRAPH],
+        vectors=files[VECTORS],
+        identity=identity,
+        files=files,
+        certified=is_certified(files[GRAPH], summary, manifest),
+    )
 
 
 def _decode(content: bytes) -> ModelManifest:
@@ -122,19 +132,15 @@ def _decode(content: bytes) -> ModelManifest:
 
 
 def check_signature(graph: GraphSummary, manifest: ModelManifest) -> None:
-    """Hold names, element types and shapes of a graph against its manifest: float64 inputs [N], results [N, outputs].
+    """Hold names, element types and shapes of a graph against its manifest: inputs [N] or packed [N, inputs], results [N, outputs].
 
     Raises:
         GraphRefused: they differ.
     """
-    promised = dict.fromkeys((spec.tensor for spec in manifest.inputs), "float64")
-    if manifest.variant_tensor is not None:
-        promised[manifest.variant_tensor] = "int64"
-    for name in sorted(promised.keys() ^ graph.inputs.keys()):
-        raise GraphRefused(PLACE, f"the input {name} stands only in the {'manifest' if name in promised else 'graph'}")
-    for name, element in promised.items():
-        if not _is_rows_of(graph.inputs[name], element, ()):
-            raise GraphRefused(PLACE, f"the input {name} is not {element} [N]")
+    _check_inputs(graph, manifest)
+    if manifest.applicable_tensor is None:
+        _check_brought_result(graph, manifest)
+        return
     results = {manifest.result_tensor: "float64", manifest.applicable_tensor: "bool"}
     if graph.outputs.keys() != results.keys():
         raise GraphRefused(PLACE, "the outputs are not the manifest's result_tensor and applicable_tensor")
@@ -143,7 +149,38 @@ def check_signature(graph: GraphSummary, manifest: ModelManifest) -> None:
             raise GraphRefused(PLACE, f"the output {name} is not {element} [N, {len(manifest.outputs)}]")
 
 
-def _is_rows_of(kind: TensorType, element: str, row: tuple[int, ...]) -> bool:
+def _check_inputs(graph: GraphSummary, manifest: ModelManifest) -> None:
+    packed = manifest.packed_tensor
+    names = [packed] if packed is not None else [spec.tensor for spec in manifest.inputs]
+    row: tuple[int, ...] = (len(manifest.inputs),) if packed is not None else ()
+    promised: dict[str, tuple[str, tuple[int, ...]]] = dict.fromkeys(names, (manifest.element, row))
+    if manifest.variant_tensor is not None:
+        promised[manifest.variant_tensor] = ("int64", ())
+    for name in sorted(promised.keys() ^ graph.inputs.keys()):
+        raise GraphRefused(PLACE, f"the input {name} stands only in the {'manifest' if name in promised else 'graph'}")
+    for name, (element, dimensions) in promised.items():
+        if not _is_rows_of(graph.inputs[name], element, dimensions):
+            raise GraphRefused(PLACE, f"the input {name} is not {element} [{', '.join(['N', *map(str, dimensions)])}]")
+
+
+def _check_brought_result(graph: GraphSummary, manifest: ModelManifest) -> None:
+    """A tool's own graph may have more outputs and more columns than are read; the result is [N] or [N, columns]."""
+    kind = graph.outputs.get(manifest.result_tensor)
+    if kind is None:
+        raise GraphRefused(PLACE, f"there is no output {manifest.result_tensor}, which the manifest names as result_tensor")
+    highest = max(output.index for output in manifest.outputs)
+    columns = kind.dimensions[1] if len(kind.dimensions) > 1 else 1
+    if not isinstance(columns, int) or columns <= highest or not _is_rows_of(kind, manifest.element, kind.dimensions[1:2]):
+        raise GraphRefused(PLACE, f"the output {manifest.result_tensor} is not {manifest.element} [N, more than {highest}]")
+
+
+def _is_rows_of(kind: TensorType, element: str, row: tuple[int | str, ...]) -> bool:
     """Tell whether a tensor has this element type, an open first dimension and these others."""
     open_first = kind.dimensions[:1] and isinstance(kind.dimensions[0], str)
     return kind.element == element and bool(open_first) and kind.dimensions[1:] == row
+
+
+def is_certified(graph: bytes, summary: GraphSummary, manifest: ModelManifest) -> bool:
+    """Tell whether a graph may run in the server process (design 3.8): small, of plain operators, and poisoning what it cannot answer."""
+    plain = all(domain == "" for domain, _ in summary.operators)
+    return manifest.applicable_tensor is not None and plain and len(graph) <= CERTIFIED_BYTES_MAX

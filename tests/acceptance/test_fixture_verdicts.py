@@ -13,7 +13,7 @@ from gateway.features.manifest import ModelManifest
 from gateway.features.plan import compile_plan
 from gateway.fhir.client import FhirClient
 from gateway.fhir.limits import FhirLimits
-from gateway.inference import InProcessEngine
+from gateway.inference import Runtime, RuntimePlan
 from gateway.record import build_record, hide_later
 from gateway.registry import admit_releases, load_code_sets
 from gateway.results.answer import ReleaseIdentity
@@ -36,7 +36,7 @@ class LoadedModel:
 @pytest.fixture(scope="module")
 def assess():
     """Return a function that pulls and assesses one patient of the sandbox: (verdict, fallbacks, reasons) by model."""
-    terminology, engine = load_code_sets(MODELS), InProcessEngine()
+    terminology, engine = load_code_sets(MODELS), Runtime(RuntimePlan(), Path())
     releases = {release.manifest.name: release for release in admit_releases(MODELS, engine, terminology)}
     names = required_models({name: release.manifest for name, release in releases.items()}, ["prevent", "ckdepi2021"])
     loaded = tuple(LoadedModel(releases[name].manifest, identity_of(releases[name])) for name in names)

@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import json
 import math
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -20,6 +21,7 @@ from gateway.errors import ErrorCode, GatewayError, Unavailable, UpstreamTimeout
 from gateway.features.plan import models_read
 from gateway.fhir.group import Group, GroupState
 from gateway.identity import Caller, Permission, RequestId, TenantId
+from gateway.inference import Runtime, RuntimePlan
 from gateway.quality.report import Verdict
 from gateway.record import build_record, read_bundle
 from gateway.record.reason import ReasonCode
@@ -243,7 +245,7 @@ def test_what_only_a_fallback_reads_is_run_too():
 
 
 def load_manifests() -> dict:
-    models, _ = load_models(Settings(), load_code_sets(SHIPPED_MODELS))
+    models = load_models(Settings(), load_code_sets(SHIPPED_MODELS), Runtime(RuntimePlan(), Path()))
     return {name: model.manifest for name, model in models.items()}
 
 

@@ -15,6 +15,7 @@ from gateway.app import SHIPPED_MODELS, EngineRuntime, load_models
 from gateway.assessment.compute import compute_answers
 from gateway.clock import Deadline, SystemClock
 from gateway.config import Settings
+from gateway.inference import Runtime, RuntimePlan
 from gateway.quality.report import Verdict
 from gateway.record import build_record, hide_later, read_bundle
 from gateway.registry import load_code_sets
@@ -63,7 +64,8 @@ class Answerer:
 
     def __init__(self):
         self.terminology = load_code_sets(SHIPPED_MODELS)
-        self.models, engine = load_models(Settings(), self.terminology)
+        engine = Runtime(RuntimePlan(), Path())
+        self.models = load_models(Settings(), self.terminology, engine)
         self.runtime = EngineRuntime(engine)
 
     def __call__(self, entry, raw):

@@ -1,12 +1,14 @@
 """What a hospital states about itself: its words are checked when the gateway starts, and reach the answer."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from gateway.app import SHIPPED_MODELS, load_models
 from gateway.config import Settings
 from gateway.errors import ModelRefused
+from gateway.inference import Runtime, RuntimePlan
 from gateway.registry import load_code_sets
 
 
@@ -14,18 +16,20 @@ from gateway.registry import load_code_sets
 def test_a_word_that_the_model_does_not_know_refuses_the_start(stated):
     """A misspelt region must not turn into a site without one; the words are named."""
     with pytest.raises(ModelRefused, match=r"site\.region: kfre wants north_america or elsewhere"):
-        load_models(Settings(site={"region": stated}), load_code_sets(SHIPPED_MODELS))
+        load_models(Settings(site={"region": stated}), load_code_sets(SHIPPED_MODELS), Runtime(RuntimePlan(), Path()))
 
 
 @pytest.mark.parametrize("site", [{}, {"region": "elsewhere"}, {"region": "north_america"}, {"other": 3.0}])
 def test_a_known_word_none_or_one_that_nobody_asks_for_is_accepted(site):
     """There is no default: without a region the gateway starts, and the model says what is missing."""
-    assert "kfre" in load_models(Settings(site=site), load_code_sets(SHIPPED_MODELS))[0]
+    assert "kfre" in load_models(Settings(site=site), load_code_sets(SHIPPED_MODELS), Runtime(RuntimePlan(), Path()))
 
 
 def test_a_model_that_is_not_served_does_not_ask():
     """Its setting is nobody's concern."""
-    served, _ = load_models(Settings(site={"region": "europe"}, models=enabled("prevent")), load_code_sets(SHIPPED_MODELS))
+    served = load_models(
+        Settings(site={"region": "europe"}, models=enabled("prevent")), load_code_sets(SHIPPED_MODELS), Runtime(RuntimePlan(), Path())
+    )
     assert set(served) == {"ckdepi2021", "prevent"}
 
 

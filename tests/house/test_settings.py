@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from gateway.config import Settings, SettingsError, check_settings, load_settings, render_documentation, require_safe
+from gateway.config import Settings, SettingsError, load_settings, render_documentation
+from gateway.config_safety import check_settings, require_safe
 
 PRODUCTION = {"profile": "production"}
 

@@ -1,0 +1,226 @@
+"""Where every released graph runs: tiny certified ones in this process, all others with the workers, on the GPU first where one is wanted.
+
+with open_workers(plan) as folder:                       # or the folder of a supervisor that keeps them
+    runtime = Runtime(plan, folder)
+    runtime.load(release, self_test)                     # raises when a vector fails; nothing is served before
+    await runtime.start()
+    result = runtime.run("name", tensors, None, 0.5)     # EngineResult, or an awaitable of it
+    await runtime.aclose()
+"""
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Literal, Protocol
+
+import msgspec
+
+from gateway.features.manifest import ModelManifest
+from gateway.inference.engine import InProcessEngine, LoadedGraph, RunRow
+from gateway.inference.result import Device, EngineResult, InferenceFailed, RuntimeRefused, checked_inputs, signature_of
+from gateway.inference.tested import GOLDEN_ROWS_MAX, GoldenRow, TestedGraph, graph_key
+from gateway.inference.worker_connection import WorkerConnection, WorkerLost, WorkerRunner
+from gateway.inference.worker_keeper import WorkerKeeper, socket_path, worker_command
+from gateway.inference.worker_link import WorkerLink
+
+CERTIFIED_RUN_S_MAX = 0.0005  # a hop to another process costs ten times the run of a smaller graph (design 3.8)
+
+
+class RuntimePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What the configuration says of running graphs; see the settings of the section `models`."""
+
+    device: Literal["cpu", "gpu", "gpu-only"] = "cpu"
+    placement: Literal["auto", "worker"] = "auto"
+    gpu_python: str = ""
+    run_s_max: float = 0.5
+    batch_rows_max: int = 64
+    worker_memory_bytes_max: int = 2 * 1024**3
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """Return the devices that have a worker; the CPU's is always there, because the vectors are held against it."""
+        return (Device.CPU,) if self.device == "cpu" else (Device.GPU, Device.CPU)
+
+    @property
+    def rungs(self) -> tuple[Device, ...]:
+        """Return the devices that may answer, the highest first."""
+        return (Device.GPU,) if self.device == "gpu-only" else self.devices
+
+
+class PlaceableRelease(Protocol):
+    """What is needed of a release to place it."""
+
+    @property
+    def manifest(self) -> ModelManifest:
+        """Return the model as data."""
+        ...
+
+    @property
+    def graph(self) -> bytes:
+        """Return the graph as it was hashed."""
+        ...
+
+    @property
+    def certified(self) -> bool:
+        """Tell whether it may run in the server process at all."""
+        ...
+
+
+@contextlib.contextmanager
+def open_workers(plan: RuntimePlan) -> Iterator[Path]:
+    """Keep one worker per device, each started when first asked for; give the folder in which they are reached."""
+    folder = Path(tempfile.mkdtemp(prefix="gateway-workers-"))
+    try:
+        with contextlib.ExitStack() as stack:
+            for device in plan.devices:
+                stack.enter_context(WorkerKeeper(folder, command_of(plan, device), device))
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def command_of(plan: RuntimePlan, device: Device) -> tuple[str, ...]:
+    """Return how the worker of a device is started."""
+    python = plan.gpu_python if device is Device.GPU else ""
+    return worker_command(device, python=python, memory_bytes_max=plan.worker_memory_bytes_max, rows_max=plan.batch_rows_max)
+
+
+class Runtime:
+    """Runs every graph that was loaded into it. `load` before `start`; `run` on the loop of `start`."""
+
+    def __init__(self, plan: RuntimePlan, workers: Path) -> None:
+        """`workers`: the folder of `open_workers`."""
+        self._plan = plan
+        self._workers = workers
+        self._engine = InProcessEngine()
+        self._with_workers: dict[str, TestedGraph] = {}
+        self._links: tuple[WorkerLink, ...] = ()
+        self._loading: WorkerConnection | None = None
+
+    def load(self, release: PlaceableRelease, self_test: Callable[[RunRow], None]) -> None:
+        """Load a release where it belongs, and run its vectors there.
+
+        Raises:
+            RuntimeRefused: the runtime refuses the graph, or its signature is not the manifest's.
+            gateway.errors.ModelRefused: from `self_test`.
+        """
+        name = release.manifest.name
+        if self._plan.placement == "auto" and release.certified and self._runs_at_once(release):
+            self._engine.load(release, self_test)
+            self._with_workers.pop(name, None)
+            return
+        self._with_workers[name] = self._load_with_worker(release, self_test)
+
+    def runner(self, name: str) -> RunRow:
+        """Return what runs one row of a loaded model and waits for it: for vectors, before or without `start`."""
+        tested = self._with_workers.get(name)
+        if tested is None:
+            return lambda tensors, variant: self._engine.run(name, tensors, variant)
+        return WorkerRunner(self._loader(), tested.key, tested.signature, tested.graph).run
+
+    def runs_with_workers(self, name: str) -> bool:
+        """Tell whether a loaded model runs outside this process."""
+        return name in self._with_workers
+
+    async def start(self) -> None:
+        """Open the links to the workers, where a model needs them, and return when it is known which of them answer."""
+        if self._with_workers:
+            graphs = tuple(self._with_workers.values())
+            self._links = tuple(
+                WorkerLink(socket_path(self._workers, device), device, graphs, run_s_max=self._plan.run_s_max)
+                for device in self._plan.rungs
+            )
+            await asyncio.gather(*[link.start() for link in self._links])
+        self.close_loader()
+
+    async def aclose(self) -> None:
+        """Let go of the workers."""
+        self.close_loader()
+        await asyncio.gather(*[link.aclose() for link in self._links])
+
+    def close_loader(self) -> None:
+        """Close the connection over which releases were loaded; what is loaded there stays until the links hold it."""
+        if self._loading is not None:
+            self._loading.close()
+            self._loading = None
+
+    def healthy(self) -> tuple[bool, str]:
+        """Tell whether every model has a device that answers, and if not, why."""
+        for tested in self._with_workers.values():
+            reasons = [link.closed_because(tested.key) for link in self._links]
+            if reasons and all(reasons):
+                return False, reasons[-1]
+        return True, ""
+
+    def run(
+        self, name: str, tensors: Mapping[str, float], variant_index: int | None, remaining_s: float
+    ) -> EngineResult | Awaitable[EngineResult]:
+        """Run one row; `remaining_s`: after that nobody waits.
+
+        Raises:
+            InferenceFailed: no device gave a believable result; from the call or from the awaitable.
+        """
+        tested = self._with_workers.get(name)
+        if tested is None:
+            return self._engine.run(name, tensors, variant_index)
+        return self._run_with_workers(tested, checked_inputs(tested.signature, tensors, variant_index), variant_index, remaining_s)
+
+    async def _run_with_workers(
+        self, tested: TestedGraph, values: list[float], variant_index: int | None, remaining_s: float
+    ) -> EngineResult:
+        """Go down the devices; each gets its share of the time that is left."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + remaining_s
+        why: list[str] = []
+        for place, link in enumerate(self._links):
+            share_s = (until - loop.time()) / (len(self._links) - place)
+            try:
+                result = await link.run(tested.key, values, variant_index, share_s)
+            except InferenceFailed as failure:
+                why.append(f"{link.device.value.upper()}: {failure.reason}")
+            else:
+                return msgspec.structs.replace(result, stepped_down="; ".join(why)) if why else result
+        raise InferenceFailed("; ".join(why) or "no worker was started")
+
+    def _runs_at_once(self, release: PlaceableRelease) -> bool:
+        graph = LoadedGraph(signature_of(release.manifest), release.graph)
+        return graph.seconds_of_a_run() <= CERTIFIED_RUN_S_MAX
+
+    def _loader(self) -> WorkerConnection:
+        if self._loading is None:
+            try:
+                self._loading = WorkerConnection.open(socket_path(self._workers, Device.CPU), Device.CPU)
+            except WorkerLost as lost:
+                raise RuntimeRefused("model.onnx", lost.reason) from None
+        return self._loading
+
+    def _load_with_worker(self, release: PlaceableRelease, self_test: Callable[[RunRow], None]) -> TestedGraph:
+        """Let the CPU's worker load the graph and run the vectors there; their rows become those by which every device is tested."""
+        signature = signature_of(release.manifest)
+        key = graph_key(signature, release.graph)
+        golden: list[GoldenRow] = []
+        try:
+            runner = WorkerRunner(self._loader(), key, signature, release.graph)
+        except RuntimeRefused:
+            self.close_loader()  # a worker that did not survive it was ended with its connection
+            raise
+
+        def run(tensors: Mapping[str, float], variant_index: int | None) -> EngineResult:
+            result = runner.run(tensors, variant_index)
+            if len(golden) < GOLDEN_ROWS_MAX:
+                numbers = (list(result.values), list(result.applicable))
+                golden.append(GoldenRow(checked_inputs(signature, tensors, variant_index), variant_index, numbers))
+            return result
+
+        self_test(run)
+        return TestedGraph(
+            name=release.manifest.name,
+            key=key,
+            signature=signature,
+            graph=release.graph,
+            golden=tuple(golden),
+            tolerance=release.manifest.device_tolerance,
+        )

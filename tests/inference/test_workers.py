@@ -1,0 +1,86 @@
+"""Workers: models that run outside the server process, and what becomes of requests when a worker is ended, hangs or lies."""
+
+import asyncio
+import math
+import os
+import signal
+import time
+
+import pytest
+from tiny_graphs import HONEST, Release
+
+from gateway.inference import Device, InferenceFailed, Runtime, RuntimePlan, open_workers
+
+pytestmark = pytest.mark.asyncio
+
+PLAN = RuntimePlan(placement="worker")
+INPUTS = {"age_years": 40.0, "sex": 1.0, "creatinine_mg_dl": 1.5}
+
+
+def some_rows(run):
+    """Run a few rows, as the vectors of a release would."""
+    for age in (20.0, 40.0, math.nan):
+        run({**INPUTS, "age_years": age}, None)
+
+
+@pytest.fixture
+def loaded(sum_manifest):
+    """Return a runtime whose one model runs in a worker."""
+    with open_workers(PLAN) as folder:
+        runtime = Runtime(PLAN, folder)
+        runtime.load(Release(sum_manifest, HONEST), some_rows)
+        yield runtime
+        runtime.close_loader()
+
+
+async def answer(runtime, tensors=INPUTS, remaining_s=2.0):
+    """Return what the runtime gives for a row."""
+    return await runtime.run("sum", tensors, None, remaining_s)
+
+
+async def test_a_row_is_run_outside_the_server_process(loaded):
+    """The same numbers, device and runtime as in the process; an absent input poisons."""
+    await loaded.start()
+    found = await answer(loaded)
+    assert (found.values, found.applicable, found.device, found.stepped_down) == ((42.5,), (True,), Device.CPU, "")
+    withheld = await answer(loaded, {**INPUTS, "sex": math.nan})
+    assert withheld.applicable == (False,)
+    await loaded.aclose()
+
+
+async def test_a_worker_that_is_killed_is_replaced_while_requests_step_down(loaded):
+    """Within two seconds another worker, tested like the first, answers; in between there is no number."""
+    await loaded.start()
+    (link,) = loaded._links
+    pid = link._open._pid
+    os.kill(pid, signal.SIGKILL)
+    killed = time.monotonic()
+    failed = 0
+    while True:
+        try:
+            found = await answer(loaded)
+            break
+        except InferenceFailed:
+            failed += 1
+            await asyncio.sleep(0.01)
+    assert failed
+    assert time.monotonic() - killed < 2.0
+    assert found.values == (42.5,)
+    assert link._open._pid != pid
+    await loaded.aclose()
+
+
+async def test_a_worker_that_hangs_is_ended_and_replaced(loaded):
+    """A stopped process says nothing: whoever waits for it gives up in time, and the next one answers."""
+    await loaded.start()
+    (link,) = loaded._links
+    pid = link._open._pid
+    os.kill(pid, signal.SIGSTOP)
+    stopped = time.monotonic()
+    with pytest.raises(InferenceFailed, match=r"in time|hung"):
+        await answer(loaded, remaining_s=0.3)
+    while link.closed_because(next(iter(link._graphs))) or link._open._pid == pid:
+        await asyncio.sleep(0.01)
+    assert time.monotonic() - stopped < 2.5
+    assert (await answer(loaded)).values == (42.5,)
+    await loaded.aclose()
