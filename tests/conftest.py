@@ -15,6 +15,7 @@ TEST_VARIABLES = {
     "GATEWAY_REQUIRE_SERVERS": "a real server that is missing is a skip, not a failure",
     "GATEWAY_TEST_CACHE": "builds of real servers: kept below the home folder",
     "GATEWAY_KILLS": "kills of a campaign: the number the test names",
+    "GATEWAY_WORKER_FAULTS": "faults of each kind in the campaign against workers: the number the test names",
     "GATEWAY_SEED": "seed of a campaign: the one the test names",
 }
 DATA_VARIABLES = ("GATEWAY_CLINICAL_DIR", "GATEWAY_PATIENTS_DIR")

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from gateway.api.exchange import Exchange
-from gateway.config import LOOPBACK
+from gateway.config_safety import LOOPBACK
 from gateway.errors import ErrorCode, NotAuthenticated
 from gateway.identity import Caller, Permission, TenantId
 

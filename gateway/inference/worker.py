@@ -1,4 +1,6 @@
-"""A worker: `python -m gateway.inference.worker LISTENER READY DEVICE PARENT MEMORY ROWS`, started by its keeper only.
+"""A worker: `python -m gateway.inference.worker LISTENER DEVICE PARENT MEMORY ROWS`, started by its keeper only.
+
+It waits until its standard input says that it is its turn, and says on standard output when it serves.
 
 It runs graphs for every server process of this machine, one batch at a time on one thread: whatever waits for one model when the last run
 ends goes together, and nothing waits for a batch to fill (serving 2.2). Whoever asks keeps the deadline, judges the numbers, and ends this
@@ -220,19 +222,20 @@ def limit_memory(limit_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
 
 
-def main(listener: int, ready: int, device: str, parent: int, memory_bytes_max: int, rows_max: int) -> None:
+def main(listener: int, device: str, parent: int, memory_bytes_max: int, rows_max: int) -> None:
     """Serve until ended."""
     die_with_parent(parent)
+    if not os.read(sys.stdin.fileno(), 1):
+        return
     if memory_bytes_max:
         limit_memory(memory_bytes_max)
     door = socket.socket(fileno=listener)
     door.listen(BACKLOG)  # once more, by this process: the kernel then tells clients whom they are connected to
     worker = Worker(door, load_on(Device(device)), rows_max=rows_max)
-    os.write(ready, b"x")
-    os.close(ready)
+    os.write(sys.stdout.fileno(), b"x")
     worker.serve()
 
 
 if __name__ == "__main__":
-    _listener, _ready, _device, *_numbers = sys.argv[1:]
-    main(int(_listener), int(_ready), _device, *map(int, _numbers))
+    _listener, _device, *_numbers = sys.argv[1:]
+    main(int(_listener), _device, *map(int, _numbers))

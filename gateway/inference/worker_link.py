@@ -175,6 +175,7 @@ class WorkerLink:
             try:
                 runtimes[graph.key] = connection.load(graph.key, graph.signature, graph.graph)
                 connection.self_test(graph)
+                self._strikes.pop(graph.key, None)  # only one loss upon the other is a graph's fault
             except RuntimeRefused as refusal:
                 refused[graph.key] = f"the device refused the graph: {refusal.reason}"
             except WorkerLost as lost:
