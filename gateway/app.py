@@ -123,6 +123,7 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     audit: Trail
     source: FhirClient | None
     checks: Mapping[str, Check]
+    ready: Callable[[str], bool]  # whether a model has a device that answers
 
 
 def make_clock(settings: Settings) -> Clock:
@@ -267,7 +268,14 @@ async def open_gateway(
             "audit": audit.healthy,
             "models": lambda: runtime.healthy() if models else (False, "no model is released"),
         }
-        yield Running(settings=settings, gateway=gateway, audit=audit, source=source, checks=checks)
+        yield Running(
+            settings=settings,
+            gateway=gateway,
+            audit=audit,
+            source=source,
+            checks=checks,
+            ready=lambda name: not runtime.closed_because(name),
+        )
 
 
 def never_asked(settings: Settings) -> frozenset[Group]:
@@ -376,7 +384,7 @@ def add_routes(app: GatewayApi, running: Running, edge: Edge) -> None:
     server = running.settings.server
     cds = make_cds(running)
     operation = AssessRisk(running.gateway, deadline_s=server.deadline_rest_s)
-    v2 = OpenInference(running.gateway, deadline_s=server.deadline_rest_s, rows_max=server.infer_rows_max)
+    v2 = OpenInference(running.gateway, deadline_s=server.deadline_rest_s, rows_max=server.infer_rows_max, ready=running.ready)
     audited = audited_routes(operation, cds, v2)
     unaudited = open_routes(open_answers(running, cds, v2, running.checks))
     routes = as_starlette(audited, unaudited, edge)

@@ -14,9 +14,11 @@ from gateway.record.bundle import read_bundle
 from gateway.record.strict_json import check_json
 from gateway.results.answer import AssessmentAnswer
 from gateway.results.bundle import render_bundle
-from gateway.telemetry import count_answer
+from gateway.telemetry import count_answer, get_logger
 
 OPERATION = "assess-risk"
+
+_log = get_logger("gateway.api")
 
 
 class AssessRisk:
@@ -93,4 +95,6 @@ def answer_of(assessed: Assessed) -> Answer:
     """Wrap an assessed body; every verdict is 200 (rules 6), and is counted with its rung."""
     for found in assessed.answer.answers:
         count_answer(found.manifest.name, found.verdict.value, found.rung.value)
+        if found.rung_reason:
+            _log.warning("a lower step answered", model=found.manifest.name, rung=found.rung.value, reason=found.rung_reason)
     return Answer(status=200, body=assessed.body, headers={"audit-receipt": assessed.receipt}, wanted=assessed.wanted)

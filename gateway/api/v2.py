@@ -4,13 +4,13 @@ A number that does not apply is never written: an output that no caller named is
 BOOL output `applicable` tells of every output and row. Raw numbers of a graph are no clinical answer; `$assess-risk` gives those.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import orjson
 
 from gateway import __version__
 from gateway.api.exchange import JSON, Answer, Exchange
-from gateway.api.v2_request import APPLICABLE, DATATYPE, V2Request, read_request
+from gateway.api.v2_request import APPLICABLE, DATATYPE, DATATYPES, V2Request, read_request
 from gateway.assessment.assess import Gateway
 from gateway.assessment.infer import InferenceRequest, InferredRow, infer, variant_of
 from gateway.assessment.ports import ReleasedModel
@@ -31,8 +31,10 @@ def error_answer(error: GatewayError) -> tuple[bytes, str]:
 class OpenInference:
     """The endpoints of the protocol."""
 
-    def __init__(self, gateway: Gateway, *, deadline_s: float, rows_max: int) -> None:
+    def __init__(self, gateway: Gateway, *, deadline_s: float, rows_max: int, ready: Callable[[str], bool]) -> None:
+        """`ready`: tells whether a model has a device that answers."""
         self._gateway = gateway
+        self._ready = ready
         self._deadline_s = deadline_s
         self._rows_max = rows_max
 
@@ -53,12 +55,13 @@ class OpenInference:
         return _json(_metadata(release.manifest))
 
     def model_ready(self, model: str, version: str | None = None) -> Answer:
-        """Answer `GET /v2/models/{model}/ready`: a model that is served has passed its vectors."""
+        """Answer `GET /v2/models/{model}/ready`: a model that is served has passed its vectors; its device may have been lost since."""
         try:
             release = self._release(model, version)
         except NotFound as error:
             return _refusal(error)
-        return _json({"name": release.manifest.name, "ready": True})
+        ready = self._ready(release.manifest.name)
+        return Answer(status=200 if ready else 503, body=orjson.dumps({"name": release.manifest.name, "ready": ready}), media_type=JSON)
 
     async def infer(self, exchange: Exchange, caller: Caller) -> Answer:
         """Answer `POST /v2/models/{model}/infer`."""
@@ -130,9 +133,18 @@ def _metadata(manifest: ModelManifest) -> dict[str, object]:
         "name": manifest.name,
         "versions": [manifest.version],
         "platform": PLATFORM,
-        "inputs": [_described(spec.tensor, {"unit": spec.unit, "optional": spec.optional}) for spec in manifest.inputs],
+        "inputs": _described_inputs(manifest),
         "outputs": outputs,
     }
+
+
+def _described_inputs(manifest: ModelManifest) -> list[dict[str, object]]:
+    if manifest.packed_tensor is None:
+        return [_described(spec.tensor, {"unit": spec.unit, "optional": spec.optional}) for spec in manifest.inputs]
+    columns = [{"name": spec.tensor, "unit": spec.unit} for spec in manifest.inputs]
+    shape = [-1, len(columns)]
+    datatype = DATATYPES[manifest.element]
+    return [{"name": manifest.packed_tensor, "datatype": datatype, "shape": shape, "parameters": {"columns": columns}}]
 
 
 def _described(name: str, parameters: Mapping[str, object]) -> dict[str, object]:

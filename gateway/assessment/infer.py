@@ -4,6 +4,7 @@ No record is read, so there is no ACCESS: RESULT alone is the entry, with the ca
 an optional input that is not there chooses the variant, as in an assessment.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
@@ -66,7 +67,7 @@ async def infer(request: InferenceRequest, gateway: Gateway, render: Callable[[S
     Raises:
         gateway.errors.GatewayError: no believable result, from `render`, or the record is not durable in time.
     """
-    rows = tuple([await _run(request, gateway, row) for row in request.rows])
+    rows = await _run_all(request, gateway)
     body = render(rows)
     wait_s = min(gateway.audit_wait_s_max, request.deadline.remaining_s())
     (receipt,) = await gateway.audit.append((_result(request, rows, body),), wait_s)
@@ -103,6 +104,13 @@ def _outputs_of(manifest: ModelManifest, spec: InputSpec, *, whole: bool) -> Ite
     for output in manifest.outputs:
         if output.name in only_for or (not only_for and (spec.optional or spec.name in output.needs)):
             yield output.name
+
+
+async def _run_all(request: InferenceRequest, gateway: Gateway) -> tuple[InferredRow, ...]:
+    """Run the rows at once, so that those of a worker's model run together; a single one without a task of its own."""
+    if len(request.rows) == 1:
+        return (await _run(request, gateway, request.rows[0]),)
+    return tuple(await asyncio.gather(*[_run(request, gateway, row) for row in request.rows]))
 
 
 async def _run(request: InferenceRequest, gateway: Gateway, row: Row) -> InferredRow:

@@ -16,6 +16,7 @@ class Device(enum.StrEnum):
 
     GPU = "gpu"
     CPU = "cpu"
+    REMOTE = "remote"  # whatever the other server has
 
 
 class RuntimeRefused(ModelRefused):

@@ -149,11 +149,14 @@ class Runtime:
 
     def healthy(self) -> tuple[bool, str]:
         """Tell whether every model has a device that answers, and if not, why."""
-        for tested in self._with_workers.values():
-            reasons = [link.closed_because(tested.key) for link in self._links]
-            if reasons and all(reasons):
-                return False, reasons[-1]
-        return True, ""
+        reasons = [reason for name in self._with_workers if (reason := self.closed_because(name))]
+        return not reasons, reasons[0] if reasons else ""
+
+    def closed_because(self, name: str) -> str:
+        """Say why no device runs a model now; empty: one does."""
+        tested = self._with_workers.get(name)
+        reasons = [link.closed_because(tested.key) for link in self._links] if tested is not None else []
+        return reasons[-1] if reasons and all(reasons) else ""
 
     def run(
         self, name: str, tensors: Mapping[str, float], variant_index: int | None, remaining_s: float

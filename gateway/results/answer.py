@@ -20,6 +20,7 @@ class Rung(enum.StrEnum):
 
     GPU = "gpu"
     CPU = "cpu"
+    REMOTE = "remote"
     FALLBACK_SCORE = "fallback-score"
     NONE = "none"
 

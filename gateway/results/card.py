@@ -116,6 +116,8 @@ def _told(found: ModelAnswer, reason: str) -> dict[str, object]:
         "rung": found.rung.value,
         "reason": reason,
     }
+    if found.rung_reason:
+        told["rungReason"] = plain_text(found.rung_reason)
     if found.report.reasons:
         told["reasons"] = [plain_text(str(each)) for each in found.report.reasons]
     return told
@@ -247,6 +249,8 @@ def _detail(answer: AssessmentAnswer, found: ModelAnswer, policy: CardPolicy) ->
     yield from _list("Not used", (_why(value, found) for value in inputs if not value.usable and value.reasons))
     yield ""
     yield escape_markdown(f"{RUNGS[found.rung]}; {setting_words(found.report)}")
+    if found.rung_reason:
+        yield escape_markdown(f"Not answered by a higher step, because {found.rung_reason}")
     times = [instant.isoformat(timespec="seconds") for instant in (answer.answered_at, _valid_until(answer, policy))]
     yield escape_markdown(f"Generated {times[0]}, valid until {times[1]}")
     yield _escape_known(manifest.citation)

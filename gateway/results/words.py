@@ -59,6 +59,7 @@ VERDICTS: Mapping[Verdict, str] = {
 RUNGS: Mapping[Rung, str] = {
     Rung.GPU: "model on GPU",
     Rung.CPU: "model on CPU",
+    Rung.REMOTE: "model on another server",
     Rung.FALLBACK_SCORE: "fallback score",
     Rung.NONE: "no number",
 }
