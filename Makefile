@@ -53,7 +53,7 @@ docs: $(STAMP) ## Write the generated pages of docs/
 	$(BIN)/gateway models schema > docs/manifest.schema.json
 
 lock: ## Resolve the dependencies anew (needs uv)
-	$(COMPILE) --upgrade --extra cpu --extra aws --extra pkcs11 --extra test --extra lint --extra build pyproject.toml --output-file requirements.lock
+	$(COMPILE) --upgrade --extra cpu --extra aws --extra pkcs11 --extra test --extra training --extra lint --extra build pyproject.toml --output-file requirements.lock
 	$(COMPILE) --extra cpu pyproject.toml --constraint requirements.lock --output-file deploy/requirements-runtime.lock
 
 campaign: $(STAMP) ## Kill the gateway KILLS times under load and verify the audit log each time

@@ -28,76 +28,30 @@ from gateway.api.refusals import RefusalLog
 from gateway.api.routes import as_starlette, audited_routes, open_routes
 from gateway.api.v2 import OpenInference
 from gateway.assessment.assess import Gateway
-from gateway.assessment.compute import required_models
-from gateway.assessment.ports import AuditTrail, RunFailed, RunResult
+from gateway.assessment.ports import AuditTrail
 from gateway.audit.kms import KeyFailure
 from gateway.audit.log import AuditLog, AuditLogError
 from gateway.audit.open_kms import make_keys, open_kms
-from gateway.clock import Clock, Deadline, SystemClock
+from gateway.clock import Clock, SystemClock
 from gateway.config import Settings
 from gateway.errors import ModelRefused
-from gateway.features.derived import site_number
-from gateway.features.manifest import ModelManifest, SiteSetting
-from gateway.features.plan import compile_plan, concepts_read, features_of
+from gateway.features.plan import compile_plan, concepts_read
 from gateway.fhir.client import FhirClient
 from gateway.fhir.group import Group
 from gateway.fhir.limits import BatchMode, FhirLimits, SourcePolicy
-from gateway.inference import EngineResult, InferenceFailed, Runtime, RuntimePlan, open_workers
-from gateway.registry import SHIPPED_KEYS, Release, admit_releases, load_code_sets
-from gateway.results.answer import AssessmentAnswer, ReleaseIdentity, Rung
+from gateway.inference import Runtime, open_workers
+from gateway.registry import load_code_sets
+from gateway.results.answer import AssessmentAnswer
 from gateway.results.card import CardPolicy, render_cards
 from gateway.results.conformance import capability_statement, operation_definition
+from gateway.served_models import EngineRuntime, load_models, models_folder, runtime_plan, trusted_keys
 from gateway.telemetry import configure_logging, declare_models, get_logger, render_metrics
-from gateway.terminology import Terminology
 
 # Why a gateway does not start. Their texts are ours and hold no patient data.
 START_FAILURES = (ModelRefused, AuditLogError, KeyFailure)
 CDS_SERVICE_ID = "patient-risk"
-SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "models"
 
 _log = get_logger("gateway.app")
-
-
-class LoadedModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A release as the use case sees it."""
-
-    manifest: ModelManifest
-    identity: ReleaseIdentity
-
-
-class EngineRuntime:
-    """The runtime behind the use case's port."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-
-    def run(
-        self, model: str, tensors: Mapping[str, float], variant_index: int | None, deadline: Deadline
-    ) -> RunResult | Awaitable[RunResult]:
-        """Run one row; a failure of the runtime becomes the port's."""
-        try:
-            result = self._runtime.run(model, tensors, variant_index, deadline.remaining_s())
-        except InferenceFailed as failure:
-            raise RunFailed(failure.reason) from failure
-        return run_result(result) if isinstance(result, EngineResult) else _when_run(result)
-
-
-async def _when_run(awaited: Awaitable[EngineResult]) -> RunResult:
-    try:
-        return run_result(await awaited)
-    except InferenceFailed as failure:
-        raise RunFailed(failure.reason) from failure
-
-
-def run_result(result: EngineResult) -> RunResult:
-    """Return what an engine gave in the words of the use case."""
-    return RunResult(
-        values=result.values,
-        applicable=result.applicable,
-        rung=Rung(result.device.value),
-        runtime=result.runtime,
-        stepped_down=result.stepped_down,
-    )
 
 
 class Trail(AuditTrail, Protocol):
@@ -129,69 +83,6 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
 def make_clock(settings: Settings) -> Clock:
     """Return the clock, shifted where development asks for it."""
     return SystemClock(dt.timedelta(days=settings.clock.offset_days))
-
-
-def runtime_plan(settings: Settings) -> RuntimePlan:
-    """Return where and how graphs run."""
-    models = settings.models
-    return RuntimePlan(
-        device=models.device,
-        placement=models.placement,
-        gpu_python=models.gpu_python,
-        run_s_max=models.run_s_max,
-        batch_rows_max=models.batch_rows_max,
-        worker_memory_bytes_max=models.worker_memory_bytes_max,
-    )
-
-
-def load_models(settings: Settings, terminology: Terminology, runtime: Runtime) -> dict[str, LoadedModel]:
-    """Load, check and warm every release; return the enabled ones and those they read.
-
-    Raises:
-        gateway.errors.ModelRefused: a release is not what it says it is, one of its vectors fails, or an enabled one is not there.
-    """
-    keys = trusted_keys(settings)
-    releases = {release.manifest.name: release for release in admit_releases(models_folder(settings), runtime, terminology, keys)}
-    manifests = {name: release.manifest for name, release in releases.items()}
-    unknown = set(settings.models.enabled) - manifests.keys()
-    if unknown:
-        raise ModelRefused("models.enabled", f"no such release: {', '.join(sorted(unknown))}; there are: {', '.join(manifests)}")
-    names = required_models(manifests, settings.models.enabled or manifests)
-    require_known_site(settings, [manifests[name] for name in names])
-    _log.info("releases-loaded", models=",".join(names))
-    return {name: LoadedModel(manifest=manifests[name], identity=identity_of(releases[name])) for name in names}
-
-
-def require_known_site(settings: Settings, manifests: Sequence[ModelManifest]) -> None:
-    """Refuse a site setting that a served model asks for by words and that is none of them: a misspelt region must not go unseen.
-
-    Raises:
-        gateway.errors.ModelRefused: names the setting and the words.
-    """
-    for manifest in manifests:
-        for feature in features_of(manifest):
-            stated = settings.site.get(feature.setting) if isinstance(feature, SiteSetting) else None
-            if isinstance(feature, SiteSetting) and stated is not None and site_number(feature, stated) is None:
-                words = " or ".join(feature.encoding) or "a number"
-                raise ModelRefused(f"site.{feature.setting}", f"{manifest.name} wants {words}")
-
-
-def identity_of(release: Release) -> ReleaseIdentity:
-    """Return the release's identity in the words of an answer."""
-    identity = release.identity
-    return ReleaseIdentity(
-        name=identity.name, version=identity.version, graph_sha256=identity.graph_sha256, manifest_sha256=identity.manifest_sha256
-    )
-
-
-def models_folder(settings: Settings) -> Path:
-    """Return the folder with the releases."""
-    return Path(settings.models.folder) if settings.models.folder else SHIPPED_MODELS
-
-
-def trusted_keys(settings: Settings) -> frozenset[str]:
-    """Return the public keys that may vouch for a release."""
-    return SHIPPED_KEYS | frozenset(settings.models.trusted_keys)
 
 
 def open_audit(settings: Settings, clock: Clock, *, on_loop: bool = False) -> AuditLog:

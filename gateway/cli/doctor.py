@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import typer
 
-from gateway.app import load_models, make_clock, make_source, models_folder, trusted_keys
+from gateway.app import make_clock, make_source
 from gateway.audit import KeyFailure, verify_log
 from gateway.audit.open_kms import open_kms
 from gateway.cli.console import ConfigOption, Exit, JsonOption, emit, say, settings_of
@@ -19,6 +19,7 @@ from gateway.config_safety import check_settings, problem_of_base_url
 from gateway.errors import GatewayError, ModelRefused
 from gateway.fhir.capability import Capability
 from gateway.registry import load_code_sets
+from gateway.served_models import load_models, models_folder, trusted_keys
 
 DISK_FREE_BYTES_MIN = 1_000_000_000  # a day of audit records at ten assessments a second, three times over
 KMS_ADVICE = "see the settings of the section kms; `gateway keys init` makes the signing key once"

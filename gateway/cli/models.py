@@ -10,7 +10,6 @@ import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from gateway.app import load_models, models_folder, runtime_plan, trusted_keys
 from gateway.cli.console import ConfigOption, Exit, JsonOption, emit, fail, say, settings_of
 from gateway.config import Settings
 from gateway.errors import ModelRefused
@@ -20,6 +19,7 @@ from gateway.registry.code_sets import CODES, STEMS
 from gateway.registry.folder import GRAPH, vouch_for
 from gateway.registry.lint import lint_release, manifest_schema, new_release
 from gateway.registry.release import VECTORS
+from gateway.served_models import load_models, models_folder, runtime_plan, trusted_keys
 from gateway.terminology import Terminology, load_terminology
 
 app = typer.Typer(no_args_is_help=True)

@@ -19,12 +19,13 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.app import make_clock, open_audit, runtime_plan
+from gateway.app import make_clock, open_audit
 from gateway.audit.log import AuditLog
 from gateway.audit.shared_log import LogHost
 from gateway.cli.console import Exit
 from gateway.config import Settings
 from gateway.inference import open_workers
+from gateway.served_models import runtime_plan
 from gateway.telemetry import SHARED_METRICS_VARIABLE, get_logger
 
 RESTART_S = 0.2

@@ -14,6 +14,7 @@ import msgspec
 
 from gateway.features.check import manifest_problems
 from gateway.features.manifest import ModelManifest, decode_manifest
+from gateway.registry.card import CARD, decode_card
 from gateway.registry.folder import GRAPH
 from gateway.registry.onnx_graph import read_graph
 from gateway.registry.refusal import ReleaseRefused
@@ -22,6 +23,7 @@ from gateway.registry.vectors import read_rows
 from gateway.terminology import Terminology
 
 TEMPLATE = Path(__file__).with_name("template.toml")
+CARD_TEMPLATE = Path(__file__).with_name("card_template.toml")
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _PLACE = re.compile(r"(?P<what>.*?) - at `\$(?P<place>[^`]*)`$", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>[^`]+)`")
@@ -75,9 +77,14 @@ def lint_manifest(content: bytes) -> tuple[tuple[str, ...], ModelManifest | None
 
 
 def _file_problems(folder: Path, manifest: ModelManifest) -> Iterable[str]:
-    for name in (GRAPH, VECTORS):
+    for name in (GRAPH, VECTORS, CARD):
         if not (folder / name).is_file():
             yield f"{name}: is missing"
+    try:
+        if (folder / CARD).is_file():
+            decode_card((folder / CARD).read_bytes(), manifest)
+    except ReleaseRefused as refusal:
+        yield f"{CARD}: {explain(refusal.reason)}"
     try:
         if (folder / GRAPH).is_file():
             check_signature(read_graph((folder / GRAPH).read_bytes()), manifest)
@@ -145,5 +152,6 @@ def new_release(root: Path, name: str) -> Path:
     folder = root / name / "0.1.0"
     folder.mkdir(parents=True)
     (folder / MANIFEST).write_text(TEMPLATE.read_text(encoding="utf-8").replace("NAME", name, 1), encoding="utf-8")
+    (folder / CARD).write_text(CARD_TEMPLATE.read_text(encoding="utf-8"), encoding="utf-8")
     (folder / VECTORS).write_text("case_id,age_years,creatinine_mg_dl,expected_risk,tolerance_abs\n", encoding="utf-8")
     return folder

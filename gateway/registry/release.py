@@ -16,6 +16,7 @@ import msgspec
 from gateway.features.check import manifest_problems
 from gateway.features.manifest import ModelManifest, ReleaseIdentity, decode_manifest
 from gateway.features.plan import models_read
+from gateway.registry.card import CARD, ModelCard, decode_card
 from gateway.registry.code_sets import require_code_sets
 from gateway.registry.folder import GRAPH, read_release_files
 from gateway.registry.onnx_graph import PLACE, GraphSummary, TensorType, read_graph
@@ -35,6 +36,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     manifest: ModelManifest
     graph: bytes
     vectors: bytes
+    card: ModelCard
     identity: ReleaseIdentity
     files: Mapping[str, bytes]
     certified: bool
@@ -96,7 +98,7 @@ def _place(name: str, by_name: Mapping[str, Release], done: dict[str, Release], 
 
 def _load(folder: Path, terminology: Terminology, trusted: Collection[str]) -> Release:
     files = read_release_files(folder, trusted)
-    for name in (MANIFEST, GRAPH, VECTORS):
+    for name in (MANIFEST, GRAPH, VECTORS, CARD):
         if name not in files:
             raise FileRefused(name, "is missing")
     require_code_sets(files, terminology)
@@ -118,6 +120,7 @@ def _load(folder: Path, terminology: Terminology, trusted: Collection[str]) -> R
         manifest=manifest,
         graph=files[GRAPH],
         vectors=files[VECTORS],
+        card=decode_card(files[CARD], manifest),
         identity=identity,
         files=files,
         certified=is_certified(files[GRAPH], summary, manifest),

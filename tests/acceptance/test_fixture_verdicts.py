@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from gateway.app import EngineRuntime, identity_of
 from gateway.assessment.compute import compute_answers, required_models
 from gateway.clock import Deadline, SystemClock
 from gateway.features.manifest import ModelManifest
@@ -18,6 +17,7 @@ from gateway.record import build_record, hide_later
 from gateway.registry import admit_releases, load_code_sets
 from gateway.results.answer import ReleaseIdentity
 from gateway.sandbox import SandboxServer, fixtures_dir
+from gateway.served_models import EngineRuntime, identity_of
 
 CLOCK = SystemClock()
 MODELS = Path(__file__).resolve().parents[2] / "models"

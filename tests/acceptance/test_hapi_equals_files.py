@@ -11,7 +11,6 @@ import pytest
 import third_party
 from gateway_process import command, serving, write_config
 
-from gateway.app import SHIPPED_MODELS
 from gateway.cli.demo import PATIENTS as DEMO_PATIENTS
 from gateway.clock import Deadline, SystemClock
 from gateway.features.plan import compile_plan
@@ -21,6 +20,7 @@ from gateway.fhir.limits import BatchMode, FhirLimits, SourcePolicy
 from gateway.inference import InProcessEngine
 from gateway.registry import admit_releases, load_code_sets
 from gateway.sandbox import SandboxServer
+from gateway.served_models import SHIPPED_MODELS
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.needs_server]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.app import SHIPPED_MODELS, load_models, open_gateway
+from gateway.app import open_gateway
 from gateway.assessment.assess import assess
 from gateway.assessment.compute import compute_answers, required_models
 from gateway.assessment.ports import RunFailed
@@ -29,6 +29,7 @@ from gateway.registry import load_code_sets
 from gateway.results.answer import Rung
 from gateway.results.bundle import render_bundle
 from gateway.sandbox.fixture import fixtures_dir, load_fixtures
+from gateway.served_models import SHIPPED_MODELS, load_models
 
 EVERYTHING = frozenset(Permission)
 

@@ -11,7 +11,6 @@ import os
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from gateway.app import SHIPPED_MODELS, EngineRuntime, load_models
 from gateway.assessment.compute import compute_answers
 from gateway.clock import Deadline, SystemClock
 from gateway.config import Settings
@@ -20,6 +19,7 @@ from gateway.quality.report import Verdict
 from gateway.record import build_record, hide_later, read_bundle
 from gateway.registry import load_code_sets
 from gateway.results.answer import AssessmentAnswer
+from gateway.served_models import SHIPPED_MODELS, EngineRuntime, load_models
 
 # For patients without any dated resource the index suggests no time; any fixed one does.
 SOME_TIME = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from score_answers import risk_answers
 
-from gateway.app import SHIPPED_MODELS
 from gateway.clock import SystemClock
+from gateway.served_models import SHIPPED_MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
 CLINICAL = Path(os.environ.get("GATEWAY_CLINICAL_DIR") or ROOT.parent / "shared" / "clinical")

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.app import SHIPPED_MODELS, load_models
 from gateway.config import Settings
 from gateway.errors import ModelRefused
 from gateway.inference import Runtime, RuntimePlan
 from gateway.registry import load_code_sets
+from gateway.served_models import SHIPPED_MODELS, load_models
 
 
 @pytest.mark.parametrize("stated", ["europe", "North_America", "", 1.0])

@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from onnx import TensorProto, helper, numpy_helper
 
 from gateway.registry.folder import vouch_for
+from gateway.registry.lint import CARD_TEMPLATE
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 PUBLIC_KEY = KEY.public_key().public_bytes_raw().hex()
@@ -141,6 +142,9 @@ def write_release(root: Path, graph: bytes | None = None, version: str = "0.1.0"
         manifest = manifest.replace(old, new)
     (folder / "manifest.toml").write_text(manifest)
     (folder / "vectors.csv").write_text(vectors())
+    (folder / "card.toml").write_text(
+        CARD_TEMPLATE.read_text().replace("What it tells, about whom, for whom.", "None: made up for a test.")
+    )
     (folder / "model.onnx").write_bytes(graph_bytes() if graph is None else graph)
     vouch_for(folder, KEY)
     return folder

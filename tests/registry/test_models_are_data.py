@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from gateway.cli.main import app
 from gateway.registry.folder import vouch_for
+from gateway.registry.lint import CARD_TEMPLATE
 from models.builders.graph import BOOL, DOUBLE, GraphUnderConstruction
 
 MANIFEST = """\
@@ -98,7 +99,14 @@ def with_ninth(tmp_path):
     """Return a configuration that serves a folder with one model of nobody's, signed by a key of nobody's."""
     folder = tmp_path / "models" / "gout" / "0.1.0"
     folder.mkdir(parents=True)
-    files = {"manifest.toml": MANIFEST.encode(), "codes.csv": CODES.encode(), "vectors.csv": VECTORS.encode(), "model.onnx": graph_bytes()}
+    card = CARD_TEMPLATE.read_bytes().replace(b"What it tells, about whom, for whom.", b"None: made up for a test.")
+    files = {
+        "card.toml": card,
+        "manifest.toml": MANIFEST.encode(),
+        "codes.csv": CODES.encode(),
+        "vectors.csv": VECTORS.encode(),
+        "model.onnx": graph_bytes(),
+    }
     for name, content in files.items():
         (folder / name).write_bytes(content)
     vouch_for(folder, KEY)

@@ -13,9 +13,9 @@ from gateway.registry.release import in_order
 
 FLIPS_PER_FILE = 400
 NAMES = {
-    "ckdepi2021": ["SHA256SUMS", "SHA256SUMS.sig", "applicability_vectors.csv", "manifest.toml", "model.onnx", "vectors.csv"],
+    "ckdepi2021": ["SHA256SUMS", "SHA256SUMS.sig", "applicability_vectors.csv", "card.toml", "manifest.toml", "model.onnx", "vectors.csv"],
     "prevent": [
-        "SHA256SUMS", "SHA256SUMS.sig", "applicability_vectors.csv", "coefficients.csv",
+        "SHA256SUMS", "SHA256SUMS.sig", "applicability_vectors.csv", "card.toml", "coefficients.csv",
         "fallback_vectors.csv", "manifest.toml", "model.onnx", "vectors.csv",
     ],
 }  # fmt: skip
