@@ -40,11 +40,11 @@ from gateway.fhir.client import FhirClient
 from gateway.fhir.group import Group
 from gateway.fhir.limits import BatchMode, FhirLimits, SourcePolicy
 from gateway.inference import Runtime, open_workers
-from gateway.registry import load_code_sets
 from gateway.results.answer import AssessmentAnswer
 from gateway.results.card import CardPolicy, render_cards
 from gateway.results.conformance import capability_statement, operation_definition
-from gateway.served_models import EngineRuntime, load_models, models_folder, runtime_plan, trusted_keys
+from gateway.served_models import EngineRuntime, ServedModels, load_served, runtime_plan
+from gateway.takeover import Takeover
 from gateway.telemetry import configure_logging, declare_models, get_logger, render_metrics
 
 # Why a gateway does not start. Their texts are ours and hold no patient data.
@@ -76,8 +76,18 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     gateway: Gateway
     audit: Trail
     source: FhirClient | None
+    workers: Path
+    runtime: Runtime
     checks: Mapping[str, Check]
-    ready: Callable[[str], bool]  # whether a model has a device that answers
+
+    @property
+    def versions(self) -> str:
+        """Return the models that are served, each with its version."""
+        return ",".join(f"{name}/{model.manifest.version}" for name, model in self.gateway.releases.items())
+
+    def ready(self, model: str) -> bool:
+        """Tell whether a model has a device that answers."""
+        return not self.runtime.closed_because(model)
 
 
 def make_clock(settings: Settings) -> Clock:
@@ -128,45 +138,68 @@ async def open_gateway(
     Without `open_trail` the log is this process's own, and without `workers` (the folder of `open_workers`) the workers are.
     """
     clock = clock or make_clock(settings)
-    plan = runtime_plan(settings)
     async with contextlib.AsyncExitStack() as stack:
-        runtime = Runtime(plan, workers or stack.enter_context(open_workers(plan)))
-        terminology = load_code_sets(models_folder(settings), trusted_keys(settings))
-        models = load_models(settings, terminology, runtime)
-        declare_models(tuple(models))
-        await runtime.start()
-        stack.push_async_callback(runtime.aclose)
+        workers = workers or stack.enter_context(open_workers(runtime_plan(settings)))
+        served = load_served(settings, workers)
+        declare_models(tuple(served.models))
+        await served.runtime.start()
+        stack.push_async_callback(served.runtime.aclose)
         audit: Trail = await open_trail() if open_trail else open_audit(settings, clock)
         stack.push_async_callback(audit.aclose)
         source = make_source(settings, clock)
         if source is not None:
             stack.push_async_callback(source.aclose)
-        gateway = Gateway(
-            terminology=terminology,
-            reading=terminology.narrowed_to(concepts_read(model.manifest for model in models.values())),
-            releases=models,
-            runtime=EngineRuntime(runtime),
-            audit=audit,
-            clock=clock,
-            new_id=lambda: str(uuid.uuid4()),
-            source=source,
-            audit_wait_s_max=settings.audit.wait_s_max,
-            observation_mode=settings.fhir.observation_search,
-            never_asked=never_asked(settings),
-            site=settings.site,
-        )
-        checks: dict[str, Check] = {
-            "audit": audit.healthy,
-            "models": lambda: runtime.healthy() if models else (False, "no model is released"),
-        }
-        yield Running(
-            settings=settings,
-            gateway=gateway,
-            audit=audit,
-            source=source,
-            checks=checks,
-            ready=lambda name: not runtime.closed_because(name),
-        )
+        yield join(settings, served, clock, audit, source, workers)
+
+
+def join(settings: Settings, served: ServedModels, clock: Clock, audit: Trail, source: FhirClient | None, workers: Path) -> Running:
+    """Join what is open with the models that are served."""
+    models, runtime, terminology = served.models, served.runtime, served.terminology
+    gateway = Gateway(
+        terminology=terminology,
+        reading=terminology.narrowed_to(concepts_read(model.manifest for model in models.values())),
+        releases=models,
+        runtime=EngineRuntime(runtime),
+        audit=audit,
+        clock=clock,
+        new_id=lambda: str(uuid.uuid4()),
+        source=source,
+        audit_wait_s_max=settings.audit.wait_s_max,
+        observation_mode=settings.fhir.observation_search,
+        never_asked=never_asked(settings),
+        site=settings.site,
+    )
+    checks: dict[str, Check] = {
+        "audit": audit.healthy,
+        "models": lambda: runtime.healthy() if models else (False, "no model is released"),
+    }
+    return Running(
+        settings=settings,
+        gateway=gateway,
+        audit=audit,
+        source=source,
+        workers=workers,
+        runtime=runtime,
+        checks=checks,
+    )
+
+
+async def reload_models(running: Running) -> Running:
+    """Load whatever the folder of releases holds now beside what is served, test and warm it, and return it joined with what is open.
+
+    Raises:
+        gateway.errors.ModelRefused: a release is refused, or no device runs one of them; what is served stays.
+    """
+    settings = running.settings
+    served = await asyncio.to_thread(load_served, settings, running.workers)
+    try:
+        await served.runtime.start()
+        served.runtime.require_healthy()
+    except BaseException:
+        await served.runtime.aclose()
+        raise
+    declare_models(tuple(served.models))
+    return join(settings, served, running.gateway.clock, running.audit, running.source, running.workers)
 
 
 def never_asked(settings: Settings) -> frozenset[Group]:
@@ -235,14 +268,17 @@ def create_app(
                 body_bytes_max=settings.server.body_bytes_max,
                 concurrency_max=settings.server.concurrency_max,
             )
-            add_routes(app, running, edge)
+            mount(app, running, edge)
+            app.takeover = takeover = Takeover(running, reload_models, lambda newer: mount(app, newer, edge))
             flushing = asyncio.create_task(refusals.run())
             gc.collect()
             gc.freeze()  # the start-up objects are never scanned again: a full collection would stall requests for 30 ms (serving 0.2)
             try:
-                yield
+                with takeover.on_signal():
+                    yield
             finally:
                 edge.draining = True
+                await takeover.aclose()
                 flushing.cancel()
                 await asyncio.gather(flushing, return_exceptions=True)
                 await refusals.flush()
@@ -270,8 +306,8 @@ async def _telling_why() -> AsyncIterator[None]:
         raise
 
 
-def add_routes(app: GatewayApi, running: Running, edge: Edge) -> None:
-    """Mount every route of the table; those without a patient in their path are found at once."""
+def mount(app: GatewayApi, running: Running, edge: Edge) -> None:
+    """Mount every route of the table, in place of those mounted before; those without a patient in their path are found at once."""
     server = running.settings.server
     cds = make_cds(running)
     operation = AssessRisk(running.gateway, deadline_s=server.deadline_rest_s)
@@ -279,13 +315,14 @@ def add_routes(app: GatewayApi, running: Running, edge: Edge) -> None:
     audited = audited_routes(operation, cds, v2)
     unaudited = open_routes(open_answers(running, cds, v2, running.checks))
     routes = as_starlette(audited, unaudited, edge)
-    app.router.routes.extend(routes)
-    app.direct["POST", "/fhir/$assess-risk"] = (_endpoint(routes, "/fhir/$assess-risk"), {})
     hook = _endpoint(routes, "/cds-services/{service_id}")
-    app.direct["POST", f"/cds-services/{CDS_SERVICE_ID}"] = (hook, {"service_id": CDS_SERVICE_ID})
     bare = _endpoint(routes, "/v2/models/{model}/infer")
-    for model in running.gateway.releases:
-        app.direct["POST", f"/v2/models/{model}/infer"] = (bare, {"model": model})
+    app.router.routes[:] = routes
+    app.direct = {
+        ("POST", "/fhir/$assess-risk"): (_endpoint(routes, "/fhir/$assess-risk"), {}),
+        ("POST", f"/cds-services/{CDS_SERVICE_ID}"): (hook, {"service_id": CDS_SERVICE_ID}),
+        **{("POST", f"/v2/models/{model}/infer"): (bare, {"model": model}) for model in running.gateway.releases},
+    }
     if server.openapi:
         describe_routes(app, audited, unaudited)
 

@@ -14,7 +14,7 @@ from gateway.features.derived import site_number
 from gateway.features.manifest import ModelManifest, SiteSetting
 from gateway.features.plan import features_of
 from gateway.inference import EngineResult, InferenceFailed, Runtime, RuntimePlan
-from gateway.registry import SHIPPED_KEYS, Release, admit_releases
+from gateway.registry import SHIPPED_KEYS, Release, admit_releases, load_code_sets
 from gateway.results.answer import ReleaseIdentity, Rung
 from gateway.telemetry import get_logger
 from gateway.terminology import Terminology
@@ -77,6 +77,30 @@ def runtime_plan(settings: Settings) -> RuntimePlan:
         batch_rows_max=models.batch_rows_max,
         worker_memory_bytes_max=models.worker_memory_bytes_max,
     )
+
+
+class ServedModels(msgspec.Struct, frozen=True, kw_only=True):
+    """Releases that passed their vectors, with the terminology they need and the runtime they are loaded into."""
+
+    terminology: Terminology
+    models: dict[str, LoadedModel]
+    runtime: Runtime
+
+
+def load_served(settings: Settings, workers: Path) -> ServedModels:
+    """Load whatever the folder of releases holds now; the runtime is not started yet.
+
+    Raises:
+        gateway.errors.ModelRefused: see `load_models`.
+    """
+    runtime = Runtime(runtime_plan(settings), workers)
+    try:
+        terminology = load_code_sets(models_folder(settings), trusted_keys(settings))
+        models = load_models(settings, terminology, runtime)
+    except BaseException:
+        runtime.close_loader()
+        raise
+    return ServedModels(terminology=terminology, models=models, runtime=runtime)
 
 
 def load_models(settings: Settings, terminology: Terminology, runtime: Runtime) -> dict[str, LoadedModel]:

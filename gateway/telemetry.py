@@ -124,6 +124,7 @@ ANSWERS = ClosedCounter("gateway_answers", "Answers by model, verdict and rung",
 LINKS_CLOSED = ClosedCounter(
     "gateway_device_links_closed", "Times a device that runs models was lost or failed its self-test", {"rung": RUNGS}
 )
+RELOADS = ClosedCounter("gateway_reloads", "Times the folder of releases was loaded anew", {"outcome": ("taken-over", "refused")})
 LOG_REPAIRS = ClosedCounter("gateway_log_repairs", "Log lines from which something undeclared was taken out", {})
 
 
@@ -135,6 +136,11 @@ def declare_models(names: Iterable[str]) -> None:
 def count_answer(model: str, verdict: str, rung: str) -> None:
     """Count one model's answer."""
     ANSWERS.add(model, verdict, rung)
+
+
+def count_reload(outcome: str) -> None:
+    """Count a reload that took over, or was refused."""
+    RELOADS.add(outcome)
 
 
 def count_link_closed(rung: str) -> None:

@@ -23,6 +23,7 @@ def main(listener: int, channel: int, parent: int, workers: Path) -> None:
     """Serve until told to stop, or until the supervisor is gone."""
     die_with_parent(parent)  # without the supervisor's log nothing may be answered
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all processes; the supervisor says when to stop
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are releases to be loaded anew
     settings = msgspec.json.decode(sys.stdin.buffer.read(), type=Settings)
     configure_logging(settings.logging.level, settings.logging.format)
     log_crashes()

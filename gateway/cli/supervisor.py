@@ -60,6 +60,7 @@ class _Supervisor:
         self._audit = audit
         self._metrics = metrics
         self._workers = workers
+        self._processes: set[asyncio.subprocess.Process] = set()
         self._stopping = asyncio.Event()
         self._good = True
 
@@ -68,8 +69,15 @@ class _Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         await asyncio.gather(*[self._keep_running() for _ in range(self._settings.server.processes)])
         return self._good
+
+    def _reload(self) -> None:
+        """Let every process load the releases anew."""
+        for process in self._processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGHUP)
 
     async def _keep_running(self) -> None:
         """Run one process, and another in its place when it dies."""
@@ -104,6 +112,7 @@ class _Supervisor:
                 pass_fds=(self._listener.fileno(), theirs.fileno()),
                 env={**os.environ, SHARED_METRICS_VARIABLE: self._metrics},
             )
+        self._processes.add(process)
         await LogHost(self._audit).serve(ours)
         await _hand_over(process, msgspec.json.encode(self._settings))
         ended = asyncio.create_task(process.wait())
@@ -112,6 +121,7 @@ class _Supervisor:
         if not ended.done():
             await self._end(process, ended)
         asked.cancel()
+        self._processes.discard(process)
         return await ended
 
     async def _end(self, process: asyncio.subprocess.Process, ended: asyncio.Task[int]) -> None:

@@ -152,6 +152,16 @@ class Runtime:
         reasons = [reason for name in self._with_workers if (reason := self.closed_because(name))]
         return not reasons, reasons[0] if reasons else ""
 
+    def require_healthy(self) -> None:
+        """Refuse to serve without a device for each model.
+
+        Raises:
+            RuntimeRefused: says why one has none.
+        """
+        good, why = self.healthy()
+        if not good:
+            raise RuntimeRefused("models", why)
+
     def closed_because(self, name: str) -> str:
         """Say why no device runs a model now; empty: one does."""
         tested = self._with_workers.get(name)

@@ -8,7 +8,7 @@ folder's hashes here, and when a release is loaded it must still bring nothing t
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from gateway.registry.folder import read_release_files
+from gateway.registry.folder import newest_folders, read_release_files
 from gateway.registry.refusal import ManifestRefused, ReleaseRefused
 from gateway.registry.signature import SHIPPED_KEYS
 from gateway.terminology import TableRefused, Terminology, load_terminology
@@ -19,13 +19,13 @@ CODES, STEMS = "codes.csv", "stems.csv"
 
 
 def load_code_sets(root: Path, trusted: Collection[str] = SHIPPED_KEYS) -> Terminology:
-    """Return the terminology of a folder of releases: the packaged tables and what every `<name>/<version>/` below `root` brings.
+    """Return the terminology of a folder of releases: the packaged tables and what the newest version of every model below `root` brings.
 
     Raises:
         ReleaseRefused: no trusted key signed a release, a file is not the one that was hashed,
             a table is malformed, or says something else than another one. The place names model, version and file.
     """
-    folders = sorted({path.parent for name in (CODES, STEMS) for path in root.glob(f"*/*/{name}")})
+    folders = [folder for folder in newest_folders(root) if any((folder / name).exists() for name in (CODES, STEMS))]
     held = {f"{folder.parent.name}/{folder.name}": _read(folder, trusted) for folder in folders}
     codes = {f"{place}/{CODES}": files[CODES] for place, files in held.items() if CODES in files}
     stems = {f"{place}/{STEMS}": files[STEMS] for place, files in held.items() if STEMS in files}

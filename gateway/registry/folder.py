@@ -20,7 +20,9 @@ SUMS = "SHA256SUMS"
 FILES_MAX = 32
 FILE_BYTES_MAX = 4 * 1024 * 1024
 GRAPH_BYTES_MAX = 256 * 1024 * 1024
+MANIFEST = "manifest.toml"
 GRAPH = "model.onnx"
+_VERSION = re.compile(r"\d{1,9}(\.\d{1,9}){0,3}")
 _SUM_LINE = re.compile(r"^(?P<digest>[0-9a-f]{64})  (?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,99})$")
 
 
@@ -51,6 +53,24 @@ def read_release_files(folder: Path, trusted: Collection[str]) -> Mapping[str, b
         if hashlib.sha256(files[name]).hexdigest() != digest:
             raise FileRefused(name, "is not the file that was hashed")
     return files
+
+
+def newest_folders(root: Path) -> tuple[Path, ...]:
+    """Return the folder of the newest version of every model below `root`, by name: those that are served.
+
+    Raises:
+        FileRefused: a folder with a manifest is not named by a version (numbers with dots between), or two versions are the same.
+    """
+    by_model: dict[str, dict[tuple[int, ...], Path]] = {}
+    for folder in sorted(path.parent for path in root.glob(f"*/*/{MANIFEST}")):
+        if not _VERSION.fullmatch(folder.name):
+            raise FileRefused(f"{folder.parent.name}/{folder.name}", "is no version: numbers with dots between")
+        versions = by_model.setdefault(folder.parent.name, {})
+        version = tuple(map(int, folder.name.split(".")))
+        if version in versions:
+            raise FileRefused(f"{folder.parent.name}/{folder.name}", f"is the same version as {versions[version].name}")
+        versions[version] = folder
+    return tuple(versions[max(versions)] for _, versions in sorted(by_model.items()))
 
 
 def hash_release(folder: Path) -> bytes:

@@ -15,10 +15,10 @@ import msgspec
 from gateway.features.check import manifest_problems
 from gateway.features.manifest import ModelManifest, decode_manifest
 from gateway.registry.card import CARD, decode_card
-from gateway.registry.folder import GRAPH
+from gateway.registry.folder import GRAPH, MANIFEST
 from gateway.registry.onnx_graph import read_graph
 from gateway.registry.refusal import ReleaseRefused
-from gateway.registry.release import MANIFEST, VECTORS, check_signature
+from gateway.registry.release import VECTORS, check_signature
 from gateway.registry.vectors import read_rows
 from gateway.terminology import Terminology
 

@@ -18,13 +18,12 @@ from gateway.features.manifest import ModelManifest, ReleaseIdentity, decode_man
 from gateway.features.plan import models_read
 from gateway.registry.card import CARD, ModelCard, decode_card
 from gateway.registry.code_sets import require_code_sets
-from gateway.registry.folder import GRAPH, read_release_files
+from gateway.registry.folder import GRAPH, MANIFEST, newest_folders, read_release_files
 from gateway.registry.onnx_graph import PLACE, GraphSummary, TensorType, read_graph
 from gateway.registry.refusal import FileRefused, GraphRefused, ManifestRefused, ReleaseRefused
 from gateway.registry.signature import SHIPPED_KEYS
 from gateway.terminology import Terminology
 
-MANIFEST = "manifest.toml"
 VECTORS = "vectors.csv"
 RELEASES_MAX = 256
 CERTIFIED_BYTES_MAX = 256 * 1024  # ten times the largest shipped graph; weights of a learned model make it larger
@@ -56,12 +55,12 @@ def load_release(folder: Path, terminology: Terminology, trusted: Collection[str
 
 
 def load_releases(root: Path, terminology: Terminology, trusted: Collection[str] = SHIPPED_KEYS) -> tuple[Release, ...]:
-    """Load every `<name>/<version>/` below `root` that holds a manifest; a model stands behind those whose outputs it reads.
+    """Load the newest version of every model below `root`; a model stands behind those whose outputs it reads.
 
     Raises:
-        ReleaseRefused: one release is refused, a model has two releases, or models read each other in a circle.
+        ReleaseRefused: one release is refused, or models read each other in a circle.
     """
-    folders = sorted(path.parent for path in root.glob(f"*/*/{MANIFEST}"))
+    folders = newest_folders(root)
     if not folders or len(folders) > RELEASES_MAX:
         raise FileRefused(root.name, f"holds {len(folders)} releases")
     return in_order(load_release(folder, terminology, trusted) for folder in folders)
