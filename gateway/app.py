@@ -39,7 +39,7 @@ from gateway.features.plan import compile_plan, concepts_read
 from gateway.fhir.client import FhirClient
 from gateway.fhir.group import Group
 from gateway.fhir.limits import BatchMode, FhirLimits, SourcePolicy
-from gateway.inference import Runtime, open_workers
+from gateway.inference.runtime import Runtime, open_workers
 from gateway.results.answer import AssessmentAnswer
 from gateway.results.card import CardPolicy, render_cards
 from gateway.results.conformance import capability_statement, operation_definition

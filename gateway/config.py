@@ -121,6 +121,14 @@ class KmsSettings(_Section, frozen=True, kw_only=True):
     pkcs11_pin_file: Annotated[str, Meta(description="File with the PIN of the token, mode 0400.")] = ""
 
 
+class RemoteSettings(_Section, frozen=True, kw_only=True):
+    """A server that runs a model by the Open Inference Protocol."""
+
+    base_url: Annotated[str, Meta(description="Base of the server; `/v2` comes behind it.", min_length=1)]
+    model: Annotated[str, Meta(description="The model's name there; empty: as here.")] = ""
+    version: Annotated[str, Meta(description="Its version there; empty: whichever the server chooses.")] = ""
+
+
 class ModelSettings(_Section, frozen=True, kw_only=True):
     """Which model releases are served."""
 
@@ -132,6 +140,13 @@ class ModelSettings(_Section, frozen=True, kw_only=True):
         tuple[Annotated[str, Meta(pattern="^[0-9a-f]{64}$")], ...],
         Meta(description="Public keys (Ed25519, 64 hexadecimal digits) that may sign releases, beside the key of the shipped models."),
     ] = ()
+    remote: Annotated[
+        dict[str, RemoteSettings],
+        Meta(
+            description='For each release with `backend = "remote"`, who runs it by the Open Inference Protocol: `base_url`, and `model` '
+            "and `version` as they are named there. https, or http on loopback."
+        ),
+    ] = {}
     device: Annotated[
         Literal["cpu", "gpu", "gpu-only"],
         Meta(

@@ -29,6 +29,9 @@ def _problems(settings: Settings) -> Iterable[str]:
         yield "profile: no identities are configured, so only the development profile may run, with its named development caller"
     if problem := problem_of_base_url(settings):
         yield problem
+    for name, remote in settings.models.remote.items():
+        if problem := _problem_of_server(remote.base_url):
+            yield f"models.remote.{name}.base_url {problem}"
     if not development:
         yield from _production_problems(settings)
 
@@ -46,6 +49,15 @@ def problem_of_base_url(settings: Settings) -> str:
     if parts.scheme == "https" or (development and parts.hostname in LOOPBACK):
         return ""
     return "fhir.base_url is not https: patient data would travel in clear (http is for loopback under the development profile)"
+
+
+def _problem_of_server(base_url: str) -> str:
+    parts = urlsplit(base_url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        return "is not an http or https address"
+    if parts.username or parts.password or parts.query or parts.fragment:
+        return "holds a user, a query or a fragment: give the bare base"
+    return "" if parts.scheme == "https" or parts.hostname in LOOPBACK else "is not https: numbers about patients would travel in clear"
 
 
 def _production_problems(settings: Settings) -> Iterable[str]:

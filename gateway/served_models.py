@@ -13,7 +13,9 @@ from gateway.errors import ModelRefused
 from gateway.features.derived import site_number
 from gateway.features.manifest import ModelManifest, SiteSetting
 from gateway.features.plan import features_of
-from gateway.inference import EngineResult, InferenceFailed, Runtime, RuntimePlan
+from gateway.inference.remote import RemoteModel
+from gateway.inference.result import EngineResult, InferenceFailed
+from gateway.inference.runtime import Runtime, RuntimePlan
 from gateway.registry import SHIPPED_KEYS, Release, admit_releases, load_code_sets
 from gateway.results.answer import ReleaseIdentity, Rung
 from gateway.telemetry import get_logger
@@ -76,6 +78,10 @@ def runtime_plan(settings: Settings) -> RuntimePlan:
         run_s_max=models.run_s_max,
         batch_rows_max=models.batch_rows_max,
         worker_memory_bytes_max=models.worker_memory_bytes_max,
+        remote={
+            name: RemoteModel(base_url=remote.base_url, model=remote.model or name, version=remote.version)
+            for name, remote in models.remote.items()
+        },
     )
 
 

@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 
 from gateway.config import Settings
 from gateway.errors import ModelRefused
-from gateway.inference import Runtime
+from gateway.inference.runtime import Runtime
 from gateway.telemetry import count_reload, get_logger
 
 _log = get_logger("gateway.takeover")

@@ -19,7 +19,7 @@ TEST_VARIABLES = {
     "GATEWAY_SEED": "seed of a campaign: the one the test names",
 }
 DATA_VARIABLES = ("GATEWAY_CLINICAL_DIR", "GATEWAY_PATIENTS_DIR")
-SERVER_FIXTURES = frozenset({"hapi", "moto", "reopen", "softhsm"})  # whoever asks for one of these needs a real server
+SERVER_FIXTURES = frozenset({"hapi", "mlserver", "moto", "reopen", "softhsm"})  # whoever asks for one of these needs a real server
 
 _figures = pytest.StashKey[list[str]]()
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from gateway.cli.console import ConfigOption, Exit, JsonOption, emit, fail, say, settings_of
 from gateway.config import Settings
 from gateway.errors import ModelRefused
-from gateway.inference import Runtime, open_workers
+from gateway.inference.runtime import Runtime, open_workers
 from gateway.registry import CheckReport, Release, admit_releases, check_file, check_shipped, load_code_sets
 from gateway.registry.code_sets import CODES, STEMS
 from gateway.registry.folder import GRAPH, vouch_for
@@ -72,13 +72,13 @@ def check(
         if release is None:
             fail(f"no model {name!r} is released here; released: {', '.join(releases)}")
         reports = run_checks(release, runtime, terminology, vectors)
-        in_worker = runtime.runs_with_workers(name)
+        place = runtime.place_of(name)
     if as_json:
         emit(
             [{"model": report.model, "kind": report.kind, "rows": report.rows.rows, "failures": report.rows.failures} for report in reports]
         )
     else:
-        say(f"{name} runs in {'a worker' if in_worker else 'the server process'}")
+        say(f"{name} runs {place}")
         print_reports(reports)
     if not all(report.rows.passed for report in reports):
         raise typer.Exit(Exit.FOUND)

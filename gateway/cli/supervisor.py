@@ -24,7 +24,7 @@ from gateway.audit.log import AuditLog
 from gateway.audit.shared_log import LogHost
 from gateway.cli.console import Exit
 from gateway.config import Settings
-from gateway.inference import open_workers
+from gateway.inference.runtime import open_workers
 from gateway.served_models import runtime_plan
 from gateway.telemetry import SHARED_METRICS_VARIABLE, get_logger
 

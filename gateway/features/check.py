@@ -78,13 +78,13 @@ def _graph_problems(manifest: ModelManifest) -> Iterator[str]:
     if manifest.applicable_tensor is not None:
         if indices != list(range(len(manifest.outputs))):
             yield "the outputs' indices are not 0, 1, 2 ..."
-        if manifest.packed_tensor is not None or manifest.element != "float64":
-            yield "packed_tensor and element are for graphs without applicable_tensor"
+        if manifest.packed_tensor is not None or manifest.element != "float64" or manifest.backend == "remote":
+            yield "packed_tensor, element and a remote backend are for graphs without applicable_tensor"
         return
     if len(set(indices)) < len(indices) or indices[:1] < [0]:
         yield "two outputs have the same index, or one is below 0"
-    if manifest.packed_tensor is not None and manifest.variant_tensor is not None:
-        yield "a packed graph has no variants"
+    if manifest.variant_tensor is not None and (manifest.packed_tensor is not None or manifest.backend == "remote"):
+        yield "a packed graph and a remote model have no variants"
     required = {spec.name for spec in manifest.inputs if not spec.optional}
     for output in manifest.outputs:
         missing = sorted(required.difference(output.needs))

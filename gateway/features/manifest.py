@@ -285,7 +285,10 @@ class MeasurementAnswer(Strict, frozen=True, kw_only=True):
 
 
 class ReleaseIdentity(msgspec.Struct, frozen=True, kw_only=True):
-    """Exactly which model ran, where: enough to run it again bit for bit."""
+    """Exactly which model ran, where: enough to run it again bit for bit.
+
+    A release that another server runs has no graph here: then `graph_sha256` is that of the release's own list of hashes.
+    """
 
     name: str
     version: str
@@ -300,7 +303,8 @@ class ModelManifest(Strict, frozen=True, kw_only=True):
     `result`: `risk` gives a RiskAssessment, `measurement` an Observation. `result_tensor` is [N, outputs], `applicable_tensor`
     [N, outputs] bool. A graph from elsewhere may lack `applicable_tensor`: then it is not run when an input that is not optional is absent,
     columns that no output names are not read, and `packed_tensor` may name the one tensor [N, inputs] that takes the inputs in their order.
-    `element`: of the graph's inputs and result. `device_tolerance`: how far two devices may differ on one row, on the output's scale.
+    `element`: of the graph's inputs and result. `backend`: `remote` is run by another server, and the release holds no graph.
+    `device_tolerance`: how far two devices may differ on one row, on the output's scale.
     """
 
     schema_version: Literal[1]
@@ -329,6 +333,7 @@ class ModelManifest(Strict, frozen=True, kw_only=True):
     applicable_tensor: str | None = None
     packed_tensor: str | None = None
     element: Literal["float64", "float32"] = "float64"
+    backend: Literal["onnx", "remote"] = "onnx"
     device_tolerance: float = 1e-6
     fallbacks: tuple[FallbackSpec, ...] = ()
     measurement: MeasurementAnswer | None = None

@@ -8,10 +8,6 @@
 
 Tiny graphs run inside the server process (`engine.py`), all others in workers that can be killed (`worker.py`), each kept by a keeper and
 reached over a link that is open only while the worker gives the right numbers.
+
+Nothing is imported here: a worker must start without what only servers need (`from gateway.inference.runtime import Runtime`).
 """
-
-from gateway.inference.engine import InProcessEngine
-from gateway.inference.result import Device, EngineResult, InferenceFailed, RuntimeRefused
-from gateway.inference.runtime import Runtime, RuntimePlan, open_workers
-
-__all__ = ["Device", "EngineResult", "InProcessEngine", "InferenceFailed", "Runtime", "RuntimePlan", "RuntimeRefused", "open_workers"]

@@ -1,4 +1,4 @@
-"""Where every released graph runs: tiny certified ones in this process, all others with the workers, on the GPU first where one is wanted.
+"""Where every release runs: tiny certified graphs in this process, others with the workers (GPU before CPU), remote models on their server.
 
 with open_workers(plan) as folder:                       # or the folder of a supervisor that keeps them
     runtime = Runtime(plan, folder)
@@ -20,7 +20,8 @@ import msgspec
 
 from gateway.features.manifest import ModelManifest
 from gateway.inference.engine import InProcessEngine, LoadedGraph, RunRow
-from gateway.inference.result import Device, EngineResult, InferenceFailed, RuntimeRefused, checked_inputs, signature_of
+from gateway.inference.remote import RemoteLink, RemoteModel, remote_runner
+from gateway.inference.result import Device, EngineResult, InferenceFailed, RuntimeRefused, Signature, checked_inputs, signature_of
 from gateway.inference.tested import GOLDEN_ROWS_MAX, GoldenRow, TestedGraph, graph_key
 from gateway.inference.worker_connection import WorkerConnection, WorkerLost, WorkerRunner
 from gateway.inference.worker_keeper import WorkerKeeper, socket_path, worker_command
@@ -38,6 +39,7 @@ class RuntimePlan(msgspec.Struct, frozen=True, kw_only=True):
     run_s_max: float = 0.5
     batch_rows_max: int = 64
     worker_memory_bytes_max: int = 2 * 1024**3
+    remote: Mapping[str, RemoteModel] = {}
 
     @property
     def devices(self) -> tuple[Device, ...]:
@@ -97,6 +99,8 @@ class Runtime:
         self._workers = workers
         self._engine = InProcessEngine()
         self._with_workers: dict[str, TestedGraph] = {}
+        self._remote: dict[str, RemoteLink] = {}
+        self._signatures: dict[str, Signature] = {}  # of those
         self._links: tuple[WorkerLink, ...] = ()
         self._loading: WorkerConnection | None = None
 
@@ -108,6 +112,10 @@ class Runtime:
             gateway.errors.ModelRefused: from `self_test`.
         """
         name = release.manifest.name
+        if release.manifest.backend == "remote":
+            self._remote[name] = RemoteLink(self._target(name), signature_of(release.manifest), self_test)
+            self._signatures[name] = signature_of(release.manifest)
+            return
         if self._plan.placement == "auto" and release.certified and self._runs_at_once(release):
             self._engine.load(release, self_test)
             self._with_workers.pop(name, None)
@@ -117,13 +125,15 @@ class Runtime:
     def runner(self, name: str) -> RunRow:
         """Return what runs one row of a loaded model and waits for it: for vectors, before or without `start`."""
         tested = self._with_workers.get(name)
+        if name in self._remote:
+            return remote_runner(self._target(name), self._signatures[name])
         if tested is None:
             return lambda tensors, variant: self._engine.run(name, tensors, variant)
         return WorkerRunner(self._loader(), tested.key, tested.signature, tested.graph).run
 
-    def runs_with_workers(self, name: str) -> bool:
-        """Tell whether a loaded model runs outside this process."""
-        return name in self._with_workers
+    def place_of(self, name: str) -> str:
+        """Say in words where a loaded model runs."""
+        return "on another server" if name in self._remote else "in a worker" if name in self._with_workers else "in the server process"
 
     async def start(self) -> None:
         """Open the links to the workers, where a model needs them, and return when it is known which of them answer."""
@@ -133,13 +143,13 @@ class Runtime:
                 WorkerLink(socket_path(self._workers, device), device, graphs, run_s_max=self._plan.run_s_max)
                 for device in self._plan.rungs
             )
-            await asyncio.gather(*[link.start() for link in self._links])
+        await asyncio.gather(*[link.start() for link in self._links], *[link.start() for link in self._remote.values()])
         self.close_loader()
 
     async def aclose(self) -> None:
         """Let go of the workers."""
         self.close_loader()
-        await asyncio.gather(*[link.aclose() for link in self._links])
+        await asyncio.gather(*[link.aclose() for link in self._links], *[link.aclose() for link in self._remote.values()])
 
     def close_loader(self) -> None:
         """Close the connection over which releases were loaded; what is loaded there stays until the links hold it."""
@@ -149,7 +159,7 @@ class Runtime:
 
     def healthy(self) -> tuple[bool, str]:
         """Tell whether every model has a device that answers, and if not, why."""
-        reasons = [reason for name in self._with_workers if (reason := self.closed_because(name))]
+        reasons = [reason for name in (*self._with_workers, *self._remote) if (reason := self.closed_because(name))]
         return not reasons, reasons[0] if reasons else ""
 
     def require_healthy(self) -> None:
@@ -164,6 +174,8 @@ class Runtime:
 
     def closed_because(self, name: str) -> str:
         """Say why no device runs a model now; empty: one does."""
+        if name in self._remote:
+            return self._remote[name].closed
         tested = self._with_workers.get(name)
         reasons = [link.closed_because(tested.key) for link in self._links] if tested is not None else []
         return reasons[-1] if reasons and all(reasons) else ""
@@ -176,6 +188,9 @@ class Runtime:
         Raises:
             InferenceFailed: no device gave a believable result; from the call or from the awaitable.
         """
+        remote = self._remote.get(name)
+        if remote is not None:
+            return remote.run(checked_inputs(self._signatures[name], tensors, variant_index), remaining_s)
         tested = self._with_workers.get(name)
         if tested is None:
             return self._engine.run(name, tensors, variant_index)
@@ -197,6 +212,11 @@ class Runtime:
             else:
                 return msgspec.structs.replace(result, stepped_down="; ".join(why)) if why else result
         raise InferenceFailed("; ".join(why) or "no worker was started")
+
+    def _target(self, name: str) -> RemoteModel:
+        if name not in self._plan.remote:
+            raise RuntimeRefused("models.remote", f"no server is configured that runs {name}")
+        return self._plan.remote[name]
 
     def _runs_at_once(self, release: PlaceableRelease) -> bool:
         graph = LoadedGraph(signature_of(release.manifest), release.graph)

@@ -77,7 +77,7 @@ def lint_manifest(content: bytes) -> tuple[tuple[str, ...], ModelManifest | None
 
 
 def _file_problems(folder: Path, manifest: ModelManifest) -> Iterable[str]:
-    for name in (GRAPH, VECTORS, CARD):
+    for name in (*(() if manifest.backend == "remote" else (GRAPH,)), VECTORS, CARD):
         if not (folder / name).is_file():
             yield f"{name}: is missing"
     try:

@@ -18,7 +18,7 @@ from gateway.features.manifest import ModelManifest, ReleaseIdentity, decode_man
 from gateway.features.plan import models_read
 from gateway.registry.card import CARD, ModelCard, decode_card
 from gateway.registry.code_sets import require_code_sets
-from gateway.registry.folder import GRAPH, MANIFEST, newest_folders, read_release_files
+from gateway.registry.folder import GRAPH, MANIFEST, SUMS, newest_folders, read_release_files
 from gateway.registry.onnx_graph import PLACE, GraphSummary, TensorType, read_graph
 from gateway.registry.refusal import FileRefused, GraphRefused, ManifestRefused, ReleaseRefused
 from gateway.registry.signature import SHIPPED_KEYS
@@ -97,33 +97,41 @@ def _place(name: str, by_name: Mapping[str, Release], done: dict[str, Release], 
 
 def _load(folder: Path, terminology: Terminology, trusted: Collection[str]) -> Release:
     files = read_release_files(folder, trusted)
-    for name in (MANIFEST, GRAPH, VECTORS, CARD):
+    for name in (MANIFEST, VECTORS, CARD):
         if name not in files:
             raise FileRefused(name, "is missing")
     require_code_sets(files, terminology)
     manifest = _decode(files[MANIFEST])
+    is_remote = manifest.backend == "remote"
+    if (GRAPH in files) is is_remote:
+        raise FileRefused(GRAPH, "is there, and another server runs the model" if is_remote else "is missing")
     if (manifest.name, manifest.version) != (folder.parent.name, folder.name):
         raise ManifestRefused(MANIFEST, "name and version are not those of the folders")
     problems = manifest_problems(manifest, terminology)
     if problems:
         raise ManifestRefused(MANIFEST, "; ".join(problems))
-    summary = read_graph(files[GRAPH])
-    check_signature(summary, manifest)
     identity = ReleaseIdentity(
         name=manifest.name,
         version=manifest.version,
-        graph_sha256=hashlib.sha256(files[GRAPH]).hexdigest(),
+        graph_sha256=hashlib.sha256(files[SUMS if is_remote else GRAPH]).hexdigest(),
         manifest_sha256=hashlib.sha256(files[MANIFEST]).hexdigest(),
     )
     return Release(
         manifest=manifest,
-        graph=files[GRAPH],
+        graph=files.get(GRAPH, b""),
         vectors=files[VECTORS],
         card=decode_card(files[CARD], manifest),
         identity=identity,
         files=files,
-        certified=is_certified(files[GRAPH], summary, manifest),
+        certified=not is_remote and _is_certified(files[GRAPH], manifest),
     )
+
+
+def _is_certified(graph: bytes, manifest: ModelManifest) -> bool:
+    """Look into a graph, refuse what may not run, and tell whether the rest may run in the server process."""
+    summary = read_graph(graph)
+    check_signature(summary, manifest)
+    return is_certified(graph, summary, manifest)
 
 
 def _decode(content: bytes) -> ModelManifest:

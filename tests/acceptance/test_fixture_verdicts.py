@@ -12,7 +12,7 @@ from gateway.features.manifest import ModelManifest
 from gateway.features.plan import compile_plan
 from gateway.fhir.client import FhirClient
 from gateway.fhir.limits import FhirLimits
-from gateway.inference import Runtime, RuntimePlan
+from gateway.inference.runtime import Runtime, RuntimePlan
 from gateway.record import build_record, hide_later
 from gateway.registry import admit_releases, load_code_sets
 from gateway.results.answer import ReleaseIdentity

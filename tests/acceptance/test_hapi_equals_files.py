@@ -17,7 +17,7 @@ from gateway.features.plan import compile_plan
 from gateway.fhir.client import FhirClient
 from gateway.fhir.group import OBSERVATION_GROUPS, GroupState
 from gateway.fhir.limits import BatchMode, FhirLimits, SourcePolicy
-from gateway.inference import InProcessEngine
+from gateway.inference.engine import InProcessEngine
 from gateway.registry import admit_releases, load_code_sets
 from gateway.sandbox import SandboxServer
 from gateway.served_models import SHIPPED_MODELS

@@ -21,7 +21,7 @@ from gateway.errors import ErrorCode, GatewayError, Unavailable, UpstreamTimeout
 from gateway.features.plan import models_read
 from gateway.fhir.group import Group, GroupState
 from gateway.identity import Caller, Permission, RequestId, TenantId
-from gateway.inference import Runtime, RuntimePlan
+from gateway.inference.runtime import Runtime, RuntimePlan
 from gateway.quality.report import Verdict
 from gateway.record import build_record, read_bundle
 from gateway.record.reason import ReasonCode

@@ -14,7 +14,7 @@ from pathlib import Path
 from gateway.assessment.compute import compute_answers
 from gateway.clock import Deadline, SystemClock
 from gateway.config import Settings
-from gateway.inference import Runtime, RuntimePlan
+from gateway.inference.runtime import Runtime, RuntimePlan
 from gateway.quality.report import Verdict
 from gateway.record import build_record, hide_later, read_bundle
 from gateway.registry import load_code_sets

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.config import Settings
 from gateway.errors import ModelRefused
-from gateway.inference import Runtime, RuntimePlan
+from gateway.inference.runtime import Runtime, RuntimePlan
 from gateway.registry import load_code_sets
 from gateway.served_models import SHIPPED_MODELS, load_models
 

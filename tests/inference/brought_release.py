@@ -1,7 +1,9 @@
 """A model as a hospital brings it: one packed tensor, float32, no word on what applies, more outputs than are read."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -133,8 +135,13 @@ def vectors() -> str:
     return "\n".join([header, *lines, "absent,60,,80,,0"]) + "\n"
 
 
-def write_release(root: Path, graph: bytes | None = None, version: str = "0.1.0", **changed: str) -> Path:
-    """Write and sign the release below `root`; `changed`: text of the manifest to be replaced, by what replaces it (as key=value pairs)."""
+REMOTE = {'element = "float32"': 'element = "float64"\nbackend = "remote"', '"probabilities"': '"predict_proba"'}
+
+
+def write_release(
+    root: Path, graph: bytes | None = None, version: str = "0.1.0", changed: Mapping[str, str] = MappingProxyType({})
+) -> Path:
+    """Write and sign the release below `root`; `changed`: texts of the manifest to be replaced. One of `REMOTE` has no graph."""
     folder = root / NAME / version
     folder.mkdir(parents=True)
     manifest = MANIFEST.replace("0.1.0", version)
@@ -145,7 +152,8 @@ def write_release(root: Path, graph: bytes | None = None, version: str = "0.1.0"
     (folder / "card.toml").write_text(
         CARD_TEMPLATE.read_text().replace("What it tells, about whom, for whom.", "None: made up for a test.")
     )
-    (folder / "model.onnx").write_bytes(graph_bytes() if graph is None else graph)
+    if changed is not REMOTE:
+        (folder / "model.onnx").write_bytes(graph_bytes() if graph is None else graph)
     vouch_for(folder, KEY)
     return folder
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from brought_release import NAME, PUBLIC_KEY, probability, write_release
 
-from gateway.inference import Device, InferenceFailed, Runtime, RuntimePlan, open_workers
+from gateway.inference.result import Device, InferenceFailed
+from gateway.inference.runtime import Runtime, RuntimePlan, open_workers
 from gateway.registry import admit_releases, load_code_sets
 
 SIMULATION = Path(__file__).parent / "simulated_gpu"

@@ -12,7 +12,8 @@ from onnx import TensorProto
 from tiny_graphs import COLUMN, HONEST, SUM, Release, finish, graph
 
 from gateway.errors import ModelRefused
-from gateway.inference import Device, EngineResult, InferenceFailed, InProcessEngine, RuntimeRefused
+from gateway.inference.engine import InProcessEngine
+from gateway.inference.result import Device, EngineResult, InferenceFailed, RuntimeRefused
 
 ROOT = Path(__file__).parents[2]
 INPUTS = {"age_years": 40.0, "sex": 1.0, "creatinine_mg_dl": 1.5}

@@ -9,7 +9,8 @@ import time
 import pytest
 from tiny_graphs import HONEST, Release
 
-from gateway.inference import Device, InferenceFailed, Runtime, RuntimePlan, open_workers
+from gateway.inference.result import Device, InferenceFailed
+from gateway.inference.runtime import Runtime, RuntimePlan, open_workers
 
 pytestmark = pytest.mark.asyncio
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.inference import InProcessEngine
+from gateway.inference.engine import InProcessEngine
 from gateway.registry import Release, admit_releases, load_code_sets
 from gateway.terminology import Terminology
 

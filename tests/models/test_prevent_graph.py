@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from prevent_by_hand import MODEL_RANGES, OUTCOMES, VARIANTS, YES_NO, read_table, risks
 
-from gateway.inference import InProcessEngine
+from gateway.inference.engine import InProcessEngine
 
 ROOT = Path(__file__).parents[2]
 TABLE = read_table(ROOT / "models" / "prevent" / "1.0.0" / "coefficients.csv")

@@ -13,7 +13,7 @@ from pathlib import Path
 from release_keys import KEY, TRUSTED
 
 from gateway.errors import ModelRefused
-from gateway.inference import InProcessEngine
+from gateway.inference.engine import InProcessEngine
 from gateway.registry import VectorsRefused, admit, load_code_sets, load_release
 from gateway.registry.folder import vouch_for
 

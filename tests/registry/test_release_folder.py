@@ -178,7 +178,7 @@ def test_an_empty_folder_serves_nothing_and_says_so(tmp_path, known):
 )
 def test_a_release_of_which_one_vector_fails_is_not_served(copy_of, known, rehash, old, new, words):
     """With right hashes: the engine refuses it in its self-test, with the count and the row."""
-    from gateway.inference import InProcessEngine  # noqa: PLC0415 - registry and runtime meet in this test only
+    from gateway.inference.engine import InProcessEngine  # noqa: PLC0415 - registry and runtime meet in this test only
 
     folder = copy_of("ckdepi2021")
     path = folder / "vectors.csv"
