@@ -15,10 +15,10 @@ KILLS ?= 100
 
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
-.PHONY: help demo test lint rules layout types imports image format docs lock campaign bench clean
+.PHONY: help demo test lint rules layout types imports image format docs lock campaign bench bench-inference clean
 
 help: ## Show the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 demo: $(STAMP) ## Assess six synthetic patients from end to end (ARGS=--serve keeps it running)
 	@$(BIN)/gateway demo $(ARGS)
@@ -61,6 +61,9 @@ campaign: $(STAMP) ## Kill the gateway KILLS times under load and verify the aud
 
 bench: $(STAMP) ## Measure the gateway against the reference program (GATEWAY_BENCH_DIR)
 	@$(BIN)/python tests/benchmark/run.py $(ARGS)
+
+bench-inference: $(STAMP) ## Measure workers, micro-batching, /v2, memory and start
+	@PYTHONPATH=tests/inference $(BIN)/python tests/benchmark/inference.py $(ARGS)
 
 clean: ## Remove the environment and the caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -86,10 +86,18 @@ class InProcessEngine:
             RuntimeRefused: the runtime refuses the graph, or its signature is not the manifest's.
             gateway.errors.ModelRefused: from `self_test`.
         """
-        model = LoadedGraph(signature_of(release.manifest), release.graph)
-        self_test(model.run)
-        model.warm_up()
-        self._models = {**self._models, release.manifest.name: model}
+        self.serve(release.manifest.name, LoadedGraph(signature_of(release.manifest), release.graph), self_test)
+
+    def serve(self, name: str, graph: "LoadedGraph", self_test: Callable[[RunRow], None]) -> None:
+        """Do the same with a graph that the runtime has taken already.
+
+        Raises:
+            RuntimeRefused: it cannot run on absent inputs.
+            gateway.errors.ModelRefused: from `self_test`.
+        """
+        self_test(graph.run)
+        graph.warm_up()
+        self._models = {**self._models, name: graph}
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -116,10 +116,11 @@ class Runtime:
             self._remote[name] = RemoteLink(self._target(name), signature_of(release.manifest), self_test)
             self._signatures[name] = signature_of(release.manifest)
             return
-        if self._plan.placement == "auto" and release.certified and self._runs_at_once(release):
-            self._engine.load(release, self_test)
-            self._with_workers.pop(name, None)
-            return
+        if self._plan.placement == "auto" and release.certified:
+            graph = LoadedGraph(signature_of(release.manifest), release.graph)
+            if graph.seconds_of_a_run() <= CERTIFIED_RUN_S_MAX:
+                self._engine.serve(name, graph, self_test)
+                return
         self._with_workers[name] = self._load_with_worker(release, self_test)
 
     def runner(self, name: str) -> RunRow:
@@ -217,10 +218,6 @@ class Runtime:
         if name not in self._plan.remote:
             raise RuntimeRefused("models.remote", f"no server is configured that runs {name}")
         return self._plan.remote[name]
-
-    def _runs_at_once(self, release: PlaceableRelease) -> bool:
-        graph = LoadedGraph(signature_of(release.manifest), release.graph)
-        return graph.seconds_of_a_run() <= CERTIFIED_RUN_S_MAX
 
     def _loader(self) -> WorkerConnection:
         if self._loading is None:

@@ -60,7 +60,9 @@ class ModelServer:
         self.base = f"http://127.0.0.1:{ports[0]}"
         numbers = ", ".join(map(repr, weights))
         subprocess.run(
-            [str(self._python), "-c", TRAIN.format(weights=numbers, bias=bias), str(folder / "model.joblib")], check=True, capture_output=True
+            [str(self._python), "-c", TRAIN.format(weights=numbers, bias=bias), str(folder / "model.joblib")],
+            check=True,
+            capture_output=True,
         )
         implementation = "mlserver_sklearn.SKLearnModel"
         parameters = {"uri": "./model.joblib", "version": "v7"}

@@ -86,7 +86,7 @@ def probability(age: float, creatinine: float, heart_rate: float) -> float:
 
 
 def graph_bytes(*, slow: int = 0) -> bytes:
-    """Return the graph; `slow`: how many products of large matrices stand before the result, without changing it."""
+    """Return the graph; `slow`: how many products with matrices of a million weights stand before the result, which does not change by it."""
     nodes = [
         helper.make_node("MatMul", ["X", "weights"], ["weighed"]),
         helper.make_node("Add", ["weighed", "bias"], ["score"]),
@@ -105,11 +105,11 @@ def graph_bytes(*, slow: int = 0) -> bytes:
         width = 1024
         constants += [
             numpy_helper.from_array(np.zeros((2, width), np.float32), "widen"),
-            numpy_helper.from_array(np.full((width, width), 0.5, np.float32), "wide"),
+            *[numpy_helper.from_array(np.full((width, width), 0.5 + turn, np.float32), f"wide{turn}") for turn in range(slow)],
             numpy_helper.from_array(np.zeros((width, 2), np.float32), "narrow"),
         ]
         nodes.append(helper.make_node("MatMul", ["both", "widen"], ["w0"]))
-        nodes += [helper.make_node("MatMul", [f"w{turn}", "wide"], [f"w{turn + 1}"]) for turn in range(slow)]
+        nodes += [helper.make_node("MatMul", [f"w{turn}", f"wide{turn}"], [f"w{turn + 1}"]) for turn in range(slow)]
         nodes += [helper.make_node("MatMul", [f"w{slow}", "narrow"], ["nought"]), helper.make_node("Add", ["both", "nought"], ["same"])]
         last = "same"
     nodes.append(helper.make_node("Identity", [last], ["probabilities"]))
