@@ -13,6 +13,7 @@ TEST_VARIABLES = {
     "GATEWAY_PATIENTS_DIR": "third-party patients: the folder beside the project, else their tests are skipped",
     "GATEWAY_BENCH_DIR": "reference program of the benchmark: the folder beside the project",
     "GATEWAY_REQUIRE_SERVERS": "a real server that is missing is a skip, not a failure",
+    "GATEWAY_GPU_PYTHON": "the GPU path is not run; it names the Python of an environment with the GPU build of the runtime",
     "GATEWAY_TEST_CACHE": "builds of real servers: kept below the home folder",
     "GATEWAY_KILLS": "kills of a campaign: the number the test names",
     "GATEWAY_WORKER_FAULTS": "faults of each kind in the campaign against workers: the number the test names",

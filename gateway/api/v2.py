@@ -10,13 +10,13 @@ import orjson
 
 from gateway import __version__
 from gateway.api.exchange import JSON, Answer, Exchange
-from gateway.api.v2_request import APPLICABLE, DATATYPE, DATATYPES, V2Request, read_request
+from gateway.api.v2_request import APPLICABLE, DATATYPE, DATATYPES, V2Request, named_variant, read_request
 from gateway.assessment.assess import Gateway
 from gateway.assessment.infer import InferenceRequest, InferredRow, infer, variant_of
 from gateway.assessment.ports import ReleasedModel
 from gateway.clock import Deadline
 from gateway.errors import ErrorCode, GatewayError, NotApplicable, NotFound
-from gateway.features.manifest import ModelManifest, OutputSpec
+from gateway.features.manifest import ModelManifest, OutputSpec, Variant
 from gateway.identity import Caller
 
 OPERATION = "infer"
@@ -69,16 +69,22 @@ class OpenInference:
         release = self._release(exchange.path_parameters["model"], exchange.path_parameters.get("version"))
         body = await exchange.read_json_bytes()
         asked, rows = read_request(body, release.manifest, rows_max=self._rows_max)
+        variant = named_variant(asked, release.manifest)
         request = InferenceRequest(
             caller=caller,
             request_id=exchange.request_id,
             deadline=deadline,
             release=release,
             rows=rows,
+            variant=variant,
             asked=body,
             client_left=exchange.client_left,
         )
-        done = await infer(request, self._gateway, lambda found: render(release.manifest, asked, found, frozenset(rows[0])))
+        done = await infer(
+            request,
+            self._gateway,
+            lambda found: render(release.manifest, asked, found, variant or variant_of(release.manifest, rows[0].keys())),
+        )
         return Answer(status=200, body=done.body, media_type=JSON, headers={"audit-receipt": done.receipt}, wanted=done.wanted)
 
     def _release(self, model: str, version: str | None) -> ReleasedModel:
@@ -88,7 +94,7 @@ class OpenInference:
         return release
 
 
-def render(manifest: ModelManifest, asked: V2Request, rows: Sequence[InferredRow], given: frozenset[str]) -> bytes:
+def render(manifest: ModelManifest, asked: V2Request, rows: Sequence[InferredRow], variant: Variant | None) -> bytes:
     """Return the body of an answer.
 
     Raises:
@@ -103,7 +109,6 @@ def render(manifest: ModelManifest, asked: V2Request, rows: Sequence[InferredRow
     body: dict[str, object] = {"model_name": manifest.name, "model_version": manifest.version, "outputs": outputs}
     if asked.id is not None:
         body["id"] = asked.id
-    variant = variant_of(manifest, given)
     if variant is not None:
         body["parameters"] = {"variant": variant.name}
     return orjson.dumps(body)
@@ -135,6 +140,7 @@ def _metadata(manifest: ModelManifest) -> dict[str, object]:
         "platform": PLATFORM,
         "inputs": _described_inputs(manifest),
         "outputs": outputs,
+        **({"parameters": {"variants": [variant.name for variant in manifest.variants]}} if manifest.variants else {}),
     }
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.api.envelope import reject_repeated_keys
 from gateway.errors import BadRequest, ErrorCode, TooLarge
-from gateway.features.manifest import ModelManifest
+from gateway.features.manifest import ModelManifest, Variant
 from gateway.record.strict_json import check_json
 
 DATATYPE = "FP64"
@@ -72,6 +72,20 @@ def read_request(body: bytes, manifest: ModelManifest, *, rows_max: int) -> tupl
     rows = _count_rows(request, rows_max)
     columns = {name: _column(tensor, rows) for name, tensor in tensors.items()}
     return request, tuple({name: column[place] for name, column in columns.items()} for place in range(rows))
+
+
+def named_variant(request: V2Request, manifest: ModelManifest) -> Variant | None:
+    """Return the variant that the request's parameter `variant` names (a care decision that no number shows, such as NEWS2's SpO2 scale).
+
+    Raises:
+        BadRequest: the model has no such variant.
+    """
+    if "variant" not in request.parameters:
+        return None
+    for variant in manifest.variants:
+        if variant.name == request.parameters["variant"]:
+            return variant
+    raise _refused("The model has no variant of that name; see the model's metadata.")
 
 
 def _packed_rows(request: V2Request, manifest: ModelManifest, packed: str, rows_max: int) -> tuple[Mapping[str, float], ...]:

@@ -1,7 +1,7 @@
 """One bare inference (Open Inference Protocol): rows of numbers without a patient. Judged by the model's ranges, audited before it leaves.
 
 No record is read, so there is no ACCESS: RESULT alone is the entry, with the caller's purpose. A row is a mapping from tensor to number;
-an optional input that is not there chooses the variant, as in an assessment.
+an optional input that is not there chooses the variant, as in an assessment, unless the caller names one.
 """
 
 import asyncio
@@ -25,13 +25,17 @@ _encode = msgspec.json.Encoder().encode
 
 
 class InferenceRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked: every row has the same tensors. `asked` is the request as it came, for the record."""
+    """What was asked: every row has the same tensors. `asked` is the request as it came, for the record.
+
+    `variant`: the one that was named; None: the one that the optional inputs choose, as in an assessment.
+    """
 
     caller: Caller
     request_id: RequestId
     deadline: Deadline
     release: ReleasedModel
     rows: tuple[Row, ...]
+    variant: Variant | None
     asked: bytes
     client_left: Callable[[], bool]
 
@@ -117,7 +121,7 @@ async def _run(request: InferenceRequest, gateway: Gateway, row: Row) -> Inferre
     if request.deadline.remaining_s() <= 0:
         raise Unavailable(ErrorCode.MODEL_UNAVAILABLE, "The rows could not be run in time.")
     manifest = request.release.manifest
-    variant = variant_of(manifest, row.keys())
+    variant = request.variant or variant_of(manifest, row.keys())
     tensors = {spec.tensor: row.get(spec.tensor, float("nan")) for spec in manifest.inputs}
     try:
         result = await run_graph(gateway.runtime, manifest.name, tensors, variant.index if variant else None, request.deadline)

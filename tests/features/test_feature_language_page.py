@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import get_type_hints
 
 import msgspec
 import pytest
@@ -10,7 +11,10 @@ from gateway.features import manifest as language
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "feature-language.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```toml (\w+)\n(.*?)```", PAGE, re.DOTALL)
+GRAPH_KEYS = ("packed_tensor", "element", "result_tensor", "device_tolerance")  # of the manifest itself
+_hints = get_type_hints(language.ModelManifest)
 FORMS = {
+    "graph": msgspec.defstruct("Graph", [(key, _hints[key]) for key in GRAPH_KEYS], forbid_unknown_fields=True),
     "index_stay": language.IndexStay,
     "consistency": language.Consistency,
     "eligibility": language.Eligibility,

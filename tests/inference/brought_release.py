@@ -86,7 +86,7 @@ def probability(age: float, creatinine: float, heart_rate: float) -> float:
 
 
 def graph_bytes(*, slow: int = 0) -> bytes:
-    """Return the graph; `slow`: how many products with matrices of a million weights stand before the result, which does not change by it."""
+    """Return the graph; `slow`: how many products with a million weights stand before the result, which they do not change."""
     nodes = [
         helper.make_node("MatMul", ["X", "weights"], ["weighed"]),
         helper.make_node("Add", ["weighed", "bias"], ["score"]),

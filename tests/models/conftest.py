@@ -1,11 +1,13 @@
 """The shipped releases, loaded and tested as the gateway does at start."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gateway.inference.engine import InProcessEngine
+from gateway.inference.runtime import Runtime, RuntimePlan, open_workers
 from gateway.registry import Release, admit_releases, load_code_sets
 from gateway.terminology import Terminology
 
@@ -24,6 +26,17 @@ def served(models_terminology: Terminology) -> tuple[dict[str, Release], InProce
     engine = InProcessEngine()
     releases = admit_releases(ROOT / "models", engine, models_terminology)
     return {release.manifest.name: release for release in releases}, engine
+
+
+@pytest.fixture(scope="session")
+def served_by_worker(models_terminology: Terminology) -> Iterator[tuple[dict[str, Release], Runtime]]:
+    """Give the shipped releases by name and a runtime in which even tiny graphs run in a worker."""
+    plan = RuntimePlan(placement="worker")
+    with open_workers(plan) as workers:
+        runtime = Runtime(plan, workers)
+        releases = admit_releases(ROOT / "models", runtime, models_terminology)
+        yield {release.manifest.name: release for release in releases}, runtime
+        runtime.close_loader()
 
 
 @pytest.fixture(scope="session")

@@ -59,6 +59,19 @@ def test_every_row_is_within_tolerance(served, models_terminology, vector_folder
     assert report.rows >= at_least
 
 
+@pytest.mark.parametrize(("model", "name", "at_least"), [entry for entry in FILES if entry[1] != "applicability_vectors.csv"])
+def test_every_row_is_within_tolerance_in_a_worker(served_by_worker, models_terminology, vector_folder, figure, model, name, at_least):
+    """The same files, each run in another process."""
+    releases, runtime = served_by_worker
+    release = releases[model]
+    assert runtime.place_of(model) == "in a worker"
+    content = release.files[SHIPPED_AS.get(name, name)] if vector_folder is None else (vector_folder / name).read_bytes()
+    report = check_file(release, content, runtime.runner(model), models_terminology).rows
+    figure(f"{model} in a worker, {name}: {report.last_line}")
+    assert report.failures == ()
+    assert report.rows >= at_least
+
+
 def test_what_a_release_ships_is_checked_completely(served, models_terminology):
     """Without a file, `models check` runs every vector file of the release."""
     releases, engine = served
