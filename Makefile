@@ -23,8 +23,18 @@ help: ## Show the targets
 demo: $(STAMP) ## Assess six synthetic patients from end to end (ARGS=--serve keeps it running)
 	@$(BIN)/gateway demo $(ARGS)
 
+# Tests that start many servers, or kill them, have the machine to themselves; all others run on every core.
+ALONE := tests/faults tests/acceptance
+
 test: $(STAMP) ## Run everything that can run here; what cannot is listed at the end with its reason
+ifeq ($(TESTS),tests)
+	@status=0; \
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile tests $(ALONE:%=--ignore %) || status=$$?; \
+	$(BIN)/python -m pytest $(ALONE) || status=$$?; \
+	exit $$status
+else
 	@$(BIN)/python -m pytest $(TESTS)
+endif
 
 lint: rules layout types imports image ## Lint, layout, types, import contract, Dockerfile (-k goes on after a failure)
 

@@ -22,7 +22,7 @@ TEST_VARIABLES = {
 DATA_VARIABLES = ("GATEWAY_CLINICAL_DIR", "GATEWAY_PATIENTS_DIR")
 SERVER_FIXTURES = frozenset({"hapi", "mlserver", "moto", "reopen", "softhsm"})  # whoever asks for one of these needs a real server
 
-_figures = pytest.StashKey[list[str]]()
+FIGURE = "figure"
 
 
 def servers_required() -> bool:
@@ -30,9 +30,8 @@ def servers_required() -> bool:
     return os.environ.get("GATEWAY_REQUIRE_SERVERS") == "1"
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_configure() -> None:
     """Remove what the operator's environment would change, before anything is imported that reads it."""
-    config.stash[_figures] = []
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # tests that load the models' runtime by itself must not report to its maker either
     for name in list(os.environ):
         if name.startswith("GATEWAY_") and name not in TEST_VARIABLES:
@@ -70,14 +69,20 @@ def _strict_telemetry() -> Iterator[None]:
 @pytest.fixture
 def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Add a line (a count, a table) to the summary that every run prints."""
-    return request.config.stash[_figures].append
+
+    def add(text: str) -> None:
+        request.node.user_properties.append((FIGURE, text))  # travels with the report, from whichever process runs the test
+
+    return add
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the figures of the run, what steered it, and every test that could not run with its reason."""
-    if config.stash[_figures]:
+    reports = [report for reports in terminalreporter.stats.values() for report in reports if getattr(report, "when", "") == "call"]
+    figures = [text for report in reports for name, text in report.user_properties if name == FIGURE]
+    if figures:
         terminalreporter.section("figures")
-        for text in config.stash[_figures]:
+        for text in figures:
             terminalreporter.write_line(text)
     terminalreporter.section("environment of the tests")
     for name, absence in TEST_VARIABLES.items():

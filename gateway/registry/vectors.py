@@ -102,10 +102,27 @@ def require_vectors(release: Release, terminology: Terminology, run: RunRow) -> 
     Raises:
         VectorsRefused: a row fails, or there is none.
     """
+    require_rows_without(release, terminology)
     report = check_vectors(release, run, terminology)
     if not report.passed:
         shown = "; ".join(f"{failure.case_id}: {failure.reason}" for failure in report.failures[:FAILURES_SHOWN])
         raise VectorsRefused(f"{release.manifest.name}/{release.manifest.version}/{VECTORS}", f"{report.last_line}. {shown}")
+
+
+def require_rows_without(release: Release, terminology: Terminology) -> None:
+    """Refuse a graph that does not poison itself and whose vectors do not show what it says without an optional input, and with it.
+
+    Raises:
+        VectorsRefused: names the input.
+    """
+    manifest = release.manifest
+    if manifest.applicable_tensor is not None:
+        return
+    rows = read_rows(release.vectors)
+    for spec in manifest.inputs:
+        absent = [math.isnan(input_of(spec, row, terminology)) for row in rows] if spec.optional else [True, False]
+        if len(set(absent)) == 1:
+            raise VectorsRefused(VECTORS, f"no row shows what the model says {'with' if absent[0] else 'without'} {spec.tensor}")
 
 
 def check_main_rows(manifest: ModelManifest, rows: Sequence[CsvRow], run: RunRow, terminology: Terminology) -> VectorReport:

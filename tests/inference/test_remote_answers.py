@@ -1,4 +1,4 @@
-"""What another server may say, and what of it is believed: one fault at a time, over real HTTP. (The real server is in tests/acceptance.)"""
+"""What another server may say, and what of it is believed: one fault at a time, over real HTTP; tests/acceptance has a real server."""
 
 import asyncio
 import json
