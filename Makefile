@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 export ORT_DISABLE_TELEMETRY := 1
 # `make test TESTS=tests/record` runs a part.
 TESTS ?= tests
-# Kills of one campaign, see tests/faults.
+# Kills, and faults of each kind of a worker, of one campaign: see tests/faults.
 KILLS ?= 100
 
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
@@ -66,8 +66,8 @@ lock: ## Resolve the dependencies anew (needs uv)
 	$(COMPILE) --upgrade --extra cpu --extra aws --extra pkcs11 --extra test --extra training --extra lint --extra build pyproject.toml --output-file requirements.lock
 	$(COMPILE) --extra cpu pyproject.toml --constraint requirements.lock --output-file deploy/requirements-runtime.lock
 
-campaign: $(STAMP) ## Kill the gateway KILLS times under load and verify the audit log each time
-	GATEWAY_KILLS=$(KILLS) $(BIN)/python -m pytest tests/faults
+campaign: $(STAMP) ## Kill the gateway, and its worker in seven ways, KILLS times under load; verify the audit log, every answer
+	GATEWAY_KILLS=$(KILLS) GATEWAY_WORKER_FAULTS=$(KILLS) $(BIN)/python -m pytest tests/faults
 
 bench: $(STAMP) ## Measure the gateway against the reference program (GATEWAY_BENCH_DIR)
 	@$(BIN)/python tests/benchmark/run.py $(ARGS)

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import shutil
 import tempfile
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, Protocol
@@ -22,7 +23,7 @@ from gateway.features.manifest import ModelManifest
 from gateway.inference.engine import InProcessEngine, LoadedGraph, RunRow
 from gateway.inference.remote import RemoteLink, RemoteModel, remote_runner
 from gateway.inference.result import Device, EngineResult, InferenceFailed, RuntimeRefused, Signature, checked_inputs, signature_of
-from gateway.inference.tested import GOLDEN_ROWS_MAX, GoldenRow, TestedGraph, graph_key
+from gateway.inference.tested import GoldenRow, TestedGraph, chosen_rows, graph_key
 from gateway.inference.worker_connection import WorkerConnection, WorkerLost, WorkerRunner
 from gateway.inference.worker_keeper import WorkerKeeper, socket_path, worker_command
 from gateway.inference.worker_link import WorkerLink
@@ -240,17 +241,23 @@ class Runtime:
 
         def run(tensors: Mapping[str, float], variant_index: int | None) -> EngineResult:
             result = runner.run(tensors, variant_index)
-            if len(golden) < GOLDEN_ROWS_MAX:
-                numbers = (list(result.values), list(result.applicable))
-                golden.append(GoldenRow(checked_inputs(signature, tensors, variant_index), variant_index, numbers))
+            numbers = (list(result.values), list(result.applicable))
+            golden.append(GoldenRow(checked_inputs(signature, tensors, variant_index), variant_index, numbers))
             return result
 
+        began = time.perf_counter()
+
         self_test(run)
+        seconds = (time.perf_counter() - began) / max(1, len(golden))
+        if seconds > self._plan.run_s_max:
+            raise RuntimeRefused("model.onnx", "one row takes longer than models.run_s_max allows")
+        chosen, piece_rows = chosen_rows(golden, seconds)
         return TestedGraph(
             name=release.manifest.name,
             key=key,
             signature=signature,
             graph=release.graph,
-            golden=tuple(golden),
+            golden=chosen,
+            piece_rows=piece_rows,
             tolerance=release.manifest.device_tolerance,
         )

@@ -2,13 +2,16 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from gateway.inference.result import InferenceFailed, Numbers, Signature, believe
 
 GOLDEN_ROWS_MAX = 1000
+SELF_TEST_S = 0.5  # about so long may a self-test take: a worker that is replaced passes it first
+PIECE_S = 0.05  # and about so long one piece of it, between which the worker answers others
+PIECE_ROWS_MAX = 64
 
 
 class GoldenRow(msgspec.Struct, frozen=True):
@@ -20,7 +23,11 @@ class GoldenRow(msgspec.Struct, frozen=True):
 
 
 class TestedGraph(msgspec.Struct, frozen=True, kw_only=True):
-    """A graph, what is promised of it, and what it must give. `tolerance`: how far a device may be off, on the output's own scale."""
+    """A graph, what is promised of it, and what it must give.
+
+    `golden`: rows of the vectors, as many as can be run in half a second; `piece_rows`: how many of them are asked for at once.
+    `tolerance`: how far a device may be off, on the output's own scale.
+    """
 
     __test__ = False  # no test class, whatever its name begins with
 
@@ -29,7 +36,20 @@ class TestedGraph(msgspec.Struct, frozen=True, kw_only=True):
     signature: Signature
     graph: bytes
     golden: tuple[GoldenRow, ...]
+    piece_rows: int
     tolerance: float
+
+    def pieces(self) -> Iterator[tuple[GoldenRow, ...]]:
+        """Yield the golden rows in pieces that are asked for one after the other."""
+        for start in range(0, len(self.golden), self.piece_rows):
+            yield self.golden[start : start + self.piece_rows]
+
+
+def chosen_rows(rows: Sequence[GoldenRow], seconds_of_a_row: float) -> tuple[tuple[GoldenRow, ...], int]:
+    """Return rows spread over all that passed, so many that a self-test stays short, and how many of them are asked for at once."""
+    count = max(1, min(len(rows), GOLDEN_ROWS_MAX, int(SELF_TEST_S / seconds_of_a_row)))
+    places = [place * len(rows) // count for place in range(count)] if rows else []
+    return tuple(rows[place] for place in places), max(1, min(PIECE_ROWS_MAX, int(PIECE_S / seconds_of_a_row)))
 
 
 def graph_key(signature: Signature, graph: bytes) -> str:
@@ -37,11 +57,11 @@ def graph_key(signature: Signature, graph: bytes) -> str:
     return hashlib.sha256(graph + msgspec.json.encode(signature)).hexdigest()
 
 
-def disagreement(tested: TestedGraph, found: Sequence[Numbers | str]) -> str:
+def disagreement(tested: TestedGraph, piece: Sequence[GoldenRow], found: Sequence[Numbers | str]) -> str:
     """Say how a device's golden rows differ from those that passed the vectors; empty: they agree within the tolerance."""
-    if len(found) != len(tested.golden):
+    if len(found) != len(piece):
         return "the self-test gave another number of rows"
-    for row, numbers in zip(tested.golden, found, strict=True):
+    for row, numbers in zip(piece, found, strict=True):
         if isinstance(numbers, str):
             return f"the self-test failed: {numbers}"
         try:

@@ -28,6 +28,7 @@ REFUSED_RETRY_S = 30.0  # a device that refused a graph may have been mended
 STRIKES_MAX, STRIKES_WITHIN_S, LEFT_OUT_S = 3, 60.0, 30.0
 PROBE_S = 10.0  # between self-tests of a worker that seems well
 NOT_TRIED = "its worker is being started"
+TRIED_AGAIN = "what was refused is tried again"
 
 _log = get_logger("gateway.inference")
 
@@ -109,7 +110,7 @@ class WorkerLink:
             self._open, self._closed = link, {**refused, **dict.fromkeys(runtimes, "")}
             self._tried.set()
             _log.info("a device answers", rung=self.device.value, count=len(runtimes), pid=connection.pid)
-            await self._stay(link, again_s=REFUSED_RETRY_S if refused else None)
+            await self._stay(link, again_s=REFUSED_RETRY_S if self._left_out or not runtimes else None)
 
     async def _stay(self, link: "_OpenLink", again_s: float | None) -> None:
         """Test the worker from time to time, until the link is lost, or it is time to try again what was refused."""
@@ -117,11 +118,13 @@ class WorkerLink:
         while not link.lost.done():
             await asyncio.wait((link.lost,), timeout=PROBE_S)
             if not link.lost.done() and until is not None and time.monotonic() > until:
-                link.lose("what was refused is tried again")
+                link.lose(TRIED_AGAIN)
             elif not link.lost.done():
                 await self._probe(link)
         self._open = None
         reason = link.lost.result()
+        if reason == TRIED_AGAIN:
+            return
         for values in link.died_over:
             self._strike(_row_key(values))
         self._close_all(reason)
@@ -129,14 +132,15 @@ class WorkerLink:
     async def _probe(self, link: "_OpenLink") -> None:
         for key in link.runtimes:
             graph = self._graphs[key]
-            asked = [row.values for row in graph.golden], [row.variant for row in graph.golden]
-            try:
-                difference = disagreement(graph, await link.ask(key, *asked, timeout_s=PROBE_S))
-            except InferenceFailed:
-                return  # whatever it was, the link's own watch deals with it
-            if difference:
-                link.lose(difference)
-                return
+            for piece in graph.pieces():
+                asked = [row.values for row in piece], [row.variant for row in piece]
+                try:
+                    difference = disagreement(graph, piece, await link.ask(key, *asked, timeout_s=PROBE_S))
+                except InferenceFailed:
+                    return  # whatever it was, the link's own watch deals with it
+                if difference:
+                    link.lose(difference)
+                    return
 
     def _close_all(self, reason: str) -> None:
         self._closed = dict.fromkeys(self._graphs, reason)

@@ -7,10 +7,13 @@ import signal
 import time
 
 import pytest
+from brought_release import PUBLIC_KEY, graph_bytes, write_release
 from tiny_graphs import HONEST, Release
 
-from gateway.inference.result import Device, InferenceFailed
+from gateway.inference.result import Device, InferenceFailed, RuntimeRefused
 from gateway.inference.runtime import Runtime, RuntimePlan, open_workers
+from gateway.inference.tested import GoldenRow, chosen_rows
+from gateway.registry import admit_releases, load_code_sets
 
 pytestmark = pytest.mark.asyncio
 
@@ -85,3 +88,46 @@ async def test_a_worker_that_hangs_is_ended_and_replaced(loaded):
     assert time.monotonic() - stopped < 2.5
     assert (await answer(loaded)).values == (42.5,)
     await loaded.aclose()
+
+
+async def test_a_worker_with_a_slow_model_survives_its_self_tests(sum_manifest, tmp_path):
+    """Rows of some milliseconds: the test is short and goes in pieces, so that nobody takes the worker for hung."""
+    write_release(tmp_path / "models", graph_bytes(slow=16))
+    plan = RuntimePlan(run_s_max=0.3)
+    with open_workers(plan) as folder:
+        runtime = Runtime(plan, folder)
+        admit_releases(tmp_path / "models", runtime, load_code_sets(tmp_path / "models", {PUBLIC_KEY}), {PUBLIC_KEY})
+        await runtime.start()
+        (link,) = runtime._links
+        pid = link._open._pid
+        for _ in range(3):
+            await link._probe(link._open)
+        assert (runtime.healthy(), link._open._pid) == ((True, ""), pid)
+        await runtime.aclose()
+
+
+async def test_a_model_slower_than_a_run_may_be_is_refused(tmp_path):
+    """It would be taken for hung each time."""
+    write_release(tmp_path / "models", graph_bytes(slow=16))
+    plan = RuntimePlan(run_s_max=0.0005)
+    with open_workers(plan) as folder:
+        runtime = Runtime(plan, folder)
+        with pytest.raises(RuntimeRefused, match=r"longer than models\.run_s_max"):
+            admit_releases(tmp_path / "models", runtime, load_code_sets(tmp_path / "models", {PUBLIC_KEY}), {PUBLIC_KEY})
+        runtime.close_loader()
+
+
+def _rows(count):
+    return [GoldenRow([float(place)], None, ([0.0], [True])) for place in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "seconds", "chosen", "at_once"),
+    [(400, 0.0001, 400, 64), (5000, 0.0001, 1000, 64), (400, 0.004, 125, 12), (400, 0.2, 2, 1), (1, 5.0, 1, 1)],
+)
+async def test_a_self_test_takes_about_half_a_second(rows, seconds, chosen, at_once):
+    """As many rows as fit, spread over all, in pieces of a twentieth of a second."""
+    golden, piece_rows = chosen_rows(_rows(rows), seconds)
+    assert (len(golden), piece_rows) == (chosen, at_once)
+    assert golden[0].values == [0.0]
+    assert len({row.values[0] for row in golden}) == chosen
