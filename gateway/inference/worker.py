@@ -225,6 +225,8 @@ def limit_memory(limit_bytes: int) -> None:
 def main(listener: int, device: str, parent: int, memory_bytes_max: int, rows_max: int) -> None:
     """Serve until ended."""
     die_with_parent(parent)
+    sys.excepthook = _name_only
+    threading.excepthook = lambda raised: _name_only(raised.exc_type)
     if not os.read(sys.stdin.fileno(), 1):
         return
     if memory_bytes_max:
@@ -233,7 +235,13 @@ def main(listener: int, device: str, parent: int, memory_bytes_max: int, rows_ma
     door.listen(BACKLOG)  # once more, by this process: the kernel then tells clients whom they are connected to
     worker = Worker(door, load_on(Device(device)), rows_max=rows_max)
     os.write(sys.stdout.fileno(), b"x")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody reads the pipe any more
     worker.serve()
+
+
+def _name_only(kind: type[BaseException], *_more: object) -> None:
+    """Say what ended the process, never in its own words: they may hold a patient's numbers."""
+    sys.stderr.write(f"a worker ends: {kind.__name__}\n")
 
 
 if __name__ == "__main__":

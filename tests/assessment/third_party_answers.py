@@ -19,11 +19,14 @@ from gateway.quality.report import Verdict
 from gateway.record import build_record, hide_later, read_bundle
 from gateway.registry import load_code_sets
 from gateway.results.answer import AssessmentAnswer
+from gateway.sandbox.fixture import fixtures_dir
+from gateway.sandbox.relative import render_dates
 from gateway.served_models import SHIPPED_MODELS, EngineRuntime, load_models
 
 # For patients without any dated resource the index suggests no time; any fixed one does.
 SOME_TIME = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 REASONS_SHOWN = 10
+SYNTHETIC = {"meld3": "test-liver", "news2": "test-ward"}
 SECONDS_MAX = 10.0  # of one patient
 SITE = {"region": "north_america"}  # most of the sources are; stated here as a site would
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "third-party-verdicts.md"
@@ -87,6 +90,16 @@ class Answerer:
         )
 
 
+def synthetic_line(name, answer_of):
+    """Return a sentence about the synthetic patient that gets a number from a model that gave none to anybody."""
+    patient = SYNTHETIC[name]
+    raw = render_dates((fixtures_dir() / f"{patient}.json").read_text(), SOME_TIME).encode()
+    found = answer_of({"id": patient, "suggested_as_of": SOME_TIME.isoformat()}, raw).answers
+    (answer,) = [one for one in found if one.manifest.name == name]
+    numbers = ", ".join(f"{prediction.output} {prediction.value:.4g}" for prediction in answer.predictions)
+    return f"None got a number. The synthetic patient `fixtures/{patient}.json` does: {numbers} ({answer.verdict.value})."
+
+
 def verdict_page(patients, answer_of):
     """Return the page: per model the verdicts, who got a number, and the reasons of the others."""
     verdicts, reasons = defaultdict(Counter), defaultdict(Counter)
@@ -106,7 +119,10 @@ def verdict_page(patients, answer_of):
         numbers = counts[Verdict.SCORED] + counts[Verdict.SCORED_DEGRADED]
         lines.append(f"| {name} | " + " | ".join(str(counts[verdict]) for verdict in Verdict) + f" | {numbers} of {sum(counts.values())} |")
     for name in names:
-        lines += ["", f"## {name}", "", "| reason | patients |", "|---|---|"]
+        lines += ["", f"## {name}", ""]
+        if not verdicts[name][Verdict.SCORED] + verdicts[name][Verdict.SCORED_DEGRADED]:
+            lines += [synthetic_line(name, answer_of), ""]
+        lines += ["| reason | patients |", "|---|---|"]
         ranked = sorted(reasons[name].items(), key=lambda found: (-found[1], found[0]))
         lines += [f"| {reason} | {count} |" for reason, count in ranked[:REASONS_SHOWN]]
         lines += [f"| {len(ranked) - REASONS_SHOWN} rarer reasons | |"] if len(ranked) > REASONS_SHOWN else []
