@@ -28,6 +28,7 @@ from gateway.inference.worker_connection import WorkerConnection, WorkerLost, Wo
 from gateway.inference.worker_keeper import WorkerKeeper, socket_path, worker_command
 from gateway.inference.worker_link import WorkerLink
 
+START_S_MAX = 15.0  # to know which devices answer
 CERTIFIED_RUN_S_MAX = 0.0005  # a hop to another process costs ten times the run of a smaller graph (design 3.8)
 
 
@@ -103,6 +104,7 @@ class Runtime:
         self._remote: dict[str, RemoteLink] = {}
         self._signatures: dict[str, Signature] = {}  # of those
         self._links: tuple[WorkerLink, ...] = ()
+        self._starting: list[asyncio.Task[None]] = []
         self._loading: WorkerConnection | None = None
 
     def load(self, release: PlaceableRelease, self_test: Callable[[RunRow], None]) -> None:
@@ -138,19 +140,25 @@ class Runtime:
         return "on another server" if name in self._remote else "in a worker" if name in self._with_workers else "in the server process"
 
     async def start(self) -> None:
-        """Open the links to the workers, where a model needs them, and return when it is known which of them answer."""
+        """Open the links to workers and other servers, where a model needs them; return when it is known which answer, or soon enough."""
         if self._with_workers:
             graphs = tuple(self._with_workers.values())
             self._links = tuple(
                 WorkerLink(socket_path(self._workers, device), device, graphs, run_s_max=self._plan.run_s_max)
                 for device in self._plan.rungs
             )
-        await asyncio.gather(*[link.start() for link in self._links], *[link.start() for link in self._remote.values()])
+        starts = [*[link.start() for link in self._links], *[link.start() for link in self._remote.values()]]
+        self._starting = [asyncio.create_task(start) for start in starts]
+        if starts:
+            await asyncio.wait(self._starting, timeout=START_S_MAX)  # a device that takes longer is asked when it has passed its self-test
         self.close_loader()
 
     async def aclose(self) -> None:
         """Let go of the workers."""
         self.close_loader()
+        for task in self._starting:
+            task.cancel()
+        await asyncio.gather(*self._starting, return_exceptions=True)
         await asyncio.gather(*[link.aclose() for link in self._links], *[link.aclose() for link in self._remote.values()])
 
     def close_loader(self) -> None:

@@ -10,7 +10,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -23,6 +23,7 @@ from gateway.inference.wire import BrokenWire, Frames, Hello, Load, Loaded, Ran,
 HELLO_S_MAX = 30.0  # a worker that is being started imports the runtime first
 LOAD_S_MAX = 60.0
 RUN_S_MAX = 30.0  # of the rows of a self-test
+GIVE_UP_S = 0.25  # between two questions whether to wait any longer
 _ATTEMPTS = 5
 _READ_BYTES = 256 * 1024
 _CREDENTIALS = struct.Struct("3i")
@@ -45,8 +46,9 @@ class WrongNumbers(WorkerLost):
 class WorkerConnection:
     """A connection to whichever worker serves a socket now."""
 
-    def __init__(self, connection: socket.socket, device: Device) -> None:
+    def __init__(self, connection: socket.socket, device: Device, give_up: Callable[[], bool]) -> None:
         """See `open`."""
+        self._give_up = give_up
         self.socket = connection
         self.pid = 0
         self._device = device
@@ -55,24 +57,24 @@ class WorkerConnection:
         self._runs = 0
 
     @classmethod
-    def open(cls, path: Path, device: Device, timeout_s: float = HELLO_S_MAX) -> Self:
-        """Connect and wait until the worker says who it is.
+    def open(cls, path: Path, device: Device, timeout_s: float = HELLO_S_MAX, give_up: Callable[[], bool] = lambda: False) -> Self:
+        """Connect and wait until the worker says who it is. `give_up`: asked several times a second while something is waited for.
 
         Raises:
             WorkerLost: there is none, or it does not say so in time.
         """
         until = time.monotonic() + timeout_s
         for _ in range(_ATTEMPTS):
-            opened = cls._open_once(path, device, until)
+            opened = cls._open_once(path, device, until, give_up)
             if opened is not None:
                 return opened
         raise WorkerLost("the worker does not stay")
 
     @classmethod
-    def _open_once(cls, path: Path, device: Device, until: float) -> Self | None:
+    def _open_once(cls, path: Path, device: Device, until: float, give_up: Callable[[], bool]) -> Self | None:
         """Connect; None: while a worker was being replaced, so that the kernel knows the wrong one."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        opened = cls(connection, device)
+        opened = cls(connection, device, give_up)
         try:
             connection.settimeout(max(until - time.monotonic(), 0.001))
             connection.connect(str(path))
@@ -80,7 +82,7 @@ class WorkerConnection:
             hello = opened._receive(Hello, until)
         except (OSError, WorkerLost) as error:
             opened.close()
-            if isinstance(error, WorkerLost) and time.monotonic() < until:
+            if isinstance(error, WorkerLost) and time.monotonic() < until and not give_up():
                 return None  # it ended before it could say anything: the next one will
             raise WorkerLost("there is no worker") from None
         if listens not in (None, hello.pid):
@@ -154,14 +156,16 @@ class WorkerConnection:
                     del self._arrived[place]
                     return reply
             try:
-                self.socket.settimeout(max(until - time.monotonic(), 0.001))
+                self.socket.settimeout(max(min(until - time.monotonic(), GIVE_UP_S), 0.001))
                 received = self.socket.recv(_READ_BYTES)
                 if not received:
                     raise WorkerLost("the worker ended")
                 self._arrived += [decode_reply(content) for content in self._frames.feed(received)]
-            except (OSError, BrokenWire, msgspec.DecodeError) as error:
-                reason = "the worker did not answer in time" if isinstance(error, TimeoutError) else "the worker broke off"
-                raise WorkerLost(reason) from None
+            except TimeoutError:
+                if time.monotonic() >= until or self._give_up():
+                    raise WorkerLost("the worker did not answer in time") from None
+            except (OSError, BrokenWire, msgspec.DecodeError):
+                raise WorkerLost("the worker broke off") from None
 
 
 class WorkerRunner:

@@ -45,7 +45,7 @@ def worker_command(device: Device, *, python: str = "", memory_bytes_max: int, r
     The descriptor of the listening socket stands in the command as `{listener}`.
     """
     memory = 0 if device is Device.GPU else memory_bytes_max  # CUDA reserves address space far beyond what it uses
-    module = ("-m", "gateway.inference.worker")
+    module = ("-P", "-m", "gateway.inference.worker")  # -P: nothing is imported from the folder in which the gateway was started
     return (python or sys.executable, *module, "{listener}", device.value, str(os.getpid()), str(memory), str(rows_max))
 
 
@@ -99,11 +99,13 @@ class WorkerKeeper:
         quick = 0
         while self._somebody_connects():
             started = time.monotonic()
-            process = self._put_to_work()
-            if process is None:
-                return
-            self._spare = self._start()  # the next one: it has imported the runtime when it is needed
-            status = process.wait()
+            try:
+                process = self._put_to_work()
+                self._spare = self._start()  # the next one: it has imported the runtime when it is needed
+                status = process.wait() if process is not None else 0
+            except OSError as error:  # there is no such interpreter, or no room for a process
+                _log.error("a worker cannot be started", rung=self._device.value, fault=type(error).__name__)
+                status = -1
             if self._stopping:
                 return
             _log.error("a worker ended and is replaced", rung=self._device.value, status=status)

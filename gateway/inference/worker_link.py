@@ -8,6 +8,7 @@ and again is left out for a while, so that the others are served.
 """
 
 import asyncio
+import threading
 import time
 from array import array
 from collections.abc import Mapping, Sequence
@@ -47,6 +48,7 @@ class WorkerLink:
         self._strikes: dict[str, list[float]] = {}
         self._left_out: dict[str, float] = {}  # until when, by graph or row
         self._tried = asyncio.Event()
+        self._stopping = threading.Event()
         self._keeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -56,6 +58,7 @@ class WorkerLink:
 
     async def aclose(self) -> None:
         """Let go of the worker; it stays."""
+        self._stopping.set()
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)
@@ -99,8 +102,8 @@ class WorkerLink:
             try:
                 connection, runtimes, refused = await asyncio.to_thread(self._prepare)
                 link = await self._attach(connection, runtimes)
-            except (WorkerLost, OSError) as lost:
-                reason = lost.reason if isinstance(lost, WorkerLost) else "there is no worker"
+            except Exception as lost:  # noqa: BLE001 - whatever went wrong, the link is closed and opened again; else it would stay as it is
+                reason = lost.reason if isinstance(lost, WorkerLost) else f"the link failed ({type(lost).__name__})"
                 self._close_all(reason)
                 self._tried.set()
                 await asyncio.sleep(pause_s)
@@ -169,7 +172,7 @@ class WorkerLink:
         Raises:
             WorkerLost: there is no worker, or it did not survive or pass a test and was ended.
         """
-        connection = WorkerConnection.open(self._path, self.device)
+        connection = WorkerConnection.open(self._path, self.device, give_up=self._stopping.is_set)
         runtimes: dict[str, str] = {}
         refused: dict[str, str] = {}
         for graph in self._graphs.values():
@@ -188,6 +191,9 @@ class WorkerLink:
                 if isinstance(lost, WrongNumbers):
                     _log.error("a device gives wrong numbers", rung=self.device.value, model=graph.name)
                 raise
+        if self._stopping.is_set():
+            connection.close()  # nobody waits for it any more
+            raise WorkerLost("the gateway is stopping")
         return connection, runtimes, refused
 
     async def _attach(self, connection: WorkerConnection, runtimes: Mapping[str, str]) -> "_OpenLink":
@@ -213,7 +219,7 @@ class _OpenLink(asyncio.Protocol):
         self._frames = Frames()
         self._asked: dict[int, tuple[list[list[float]], asyncio.Future[list[Numbers | str]]]] = {}
         self._ids = 0
-        self._heard = 0.0
+        self._heard = self._due = 0.0
         self._watch: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
 
@@ -229,7 +235,7 @@ class _OpenLink(asyncio.Protocol):
         answer: asyncio.Future[list[Numbers | str]] = self._loop.create_future()
         if self._watch is None:
             self._heard = self._loop.time()
-            self._watch = self._loop.call_later(self._run_s_max / 2, self._look)
+            self._look_again()
         self._asked[self._ids] = (rows, answer)
         self._transport.write(encode(Run(self._ids, key, rows, variants, time.monotonic() + timeout_s)))
         try:
@@ -295,11 +301,17 @@ class _OpenLink(asyncio.Protocol):
         self._watch = None
         if not self._asked or self._transport is None:
             return
+        if self._loop.time() - self._due > self._run_s_max / 4:
+            self._heard = self._loop.time()  # this process stood still: answers may lie unread
         if self._loop.time() - self._heard > self._run_s_max:
             self.lose("the worker hung", kill=True)
             return
         self._transport.write(encode(Ping()))
-        self._watch = self._loop.call_later(self._run_s_max / 2, self._look)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        self._due = self._loop.time() + self._run_s_max / 2
+        self._watch = self._loop.call_at(self._due, self._look)
 
 
 def _row_key(values: Sequence[float]) -> str:

@@ -140,3 +140,13 @@ async def test_rows_that_wait_run_together(runtime):
     assert [result.values[1] for result in results] == pytest.approx(expected, abs=1e-6)
     assert os.getpid() not in {link._open._pid for link in running._links}
     await running.aclose()
+
+
+async def test_a_gpu_environment_that_is_not_there_does_not_keep_the_cpu_waiting(runtime, tmp_path, monkeypatch):
+    """A misspelt interpreter: the gateway starts all the same, and says which rung is closed."""
+    monkeypatch.setattr("gateway.inference.runtime.START_S_MAX", 2.0)
+    running = await runtime(RuntimePlan(device="gpu", gpu_python=str(tmp_path / "no-python")))
+    result = await ask(running)
+    assert (result.device, result.values[1]) == (Device.CPU, NUMBER)
+    assert result.stepped_down.startswith("GPU: ")
+    await running.aclose()
