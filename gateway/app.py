@@ -49,6 +49,7 @@ from gateway.telemetry import configure_logging, declare_models, get_logger, ren
 
 # Why a gateway does not start. Their texts are ours and hold no patient data.
 START_FAILURES = (ModelRefused, AuditLogError, KeyFailure)
+RELOAD_S_MAX = 600.0  # what is served goes on meanwhile
 CDS_SERVICE_ID = "patient-risk"
 
 _log = get_logger("gateway.app")
@@ -193,7 +194,7 @@ async def reload_models(running: Running) -> Running:
     settings = running.settings
     served = await asyncio.to_thread(load_served, settings, running.workers)
     try:
-        await served.runtime.start()
+        await served.runtime.start(wait_s=RELOAD_S_MAX)
         served.runtime.require_healthy()
     except BaseException:
         await served.runtime.aclose()

@@ -23,6 +23,8 @@ from gateway.terminology import Terminology
 
 SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "models"
 
+RUN_SHARE = 0.5  # of the time that is left: a fallback, other models, and the audit record still have to come
+
 _log = get_logger("gateway.models")
 
 
@@ -44,7 +46,7 @@ class EngineRuntime:
     ) -> RunResult | Awaitable[RunResult]:
         """Run one row; a failure of the runtime becomes the port's."""
         try:
-            result = self._runtime.run(model, tensors, variant_index, deadline.remaining_s())
+            result = self._runtime.run(model, tensors, variant_index, RUN_SHARE * deadline.remaining_s())
         except InferenceFailed as failure:
             raise RunFailed(failure.reason) from failure
         return run_result(result) if isinstance(result, EngineResult) else _when_run(result)
@@ -55,6 +57,8 @@ async def _when_run(awaited: Awaitable[EngineResult]) -> RunResult:
         return run_result(await awaited)
     except InferenceFailed as failure:
         raise RunFailed(failure.reason) from failure
+    except Exception as fault:  # a bug of ours must not turn "no number" into "no answer"
+        raise RunFailed(f"the runtime failed ({type(fault).__name__})") from fault
 
 
 def run_result(result: EngineResult) -> RunResult:

@@ -61,18 +61,20 @@ class Takeover(Generic[S]):
         async with self._lock:
             try:
                 newer = await self._load(self._running)
-            except (ModelRefused, OSError) as refusal:
-                _log.error("releases are refused, those served stay", reason=str(refusal))
+                self._runtimes.append(newer.runtime)
+                self._mount(newer)
+            except ModelRefused as refusal:
+                _log.error("releases are refused, those served stay", reason=str(refusal)[:300])
+                count_reload("refused")
+                return False
+            except Exception:  # noqa: BLE001 - whatever it was, nothing has changed, and the log and the metric say so
+                _log.exception("releases cannot be loaded, those served stay")
                 count_reload("refused")
                 return False
             before, self._running = self._running, newer
-            self._runtimes.append(newer.runtime)
-            self._mount(newer)
             self._keep(self._close_later(before))
             _log.info("releases have taken over", models=newer.versions)
             count_reload("taken-over")
-            gc.collect()
-            gc.freeze()
             return True
 
     @contextlib.contextmanager
@@ -88,6 +90,7 @@ class Takeover(Generic[S]):
             yield
         finally:
             loop.remove_signal_handler(signal.SIGHUP)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # while the last requests are answered
 
     async def aclose(self) -> None:
         """Close what took over, and what was still waiting for its last requests."""
@@ -106,3 +109,8 @@ class Takeover(Generic[S]):
         server = before.settings.server
         await asyncio.sleep(max(server.deadline_rest_s, server.deadline_cds_s) + before.settings.audit.wait_s_max)
         await before.runtime.aclose()
+        if before.runtime in self._runtimes:
+            self._runtimes.remove(before.runtime)
+        gc.unfreeze()  # what is gone is collected, what stays is never scanned again
+        gc.collect()
+        gc.freeze()

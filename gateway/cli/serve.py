@@ -1,6 +1,7 @@
 """`gateway serve`."""
 
 import contextlib
+import signal
 import socket
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def serve(config: ConfigOption = None) -> None:
         listener = socket.create_server((settings.server.host, settings.server.port), backlog=BACKLOG)
     except OSError as error:
         fail(f"cannot listen on {settings.server.host}:{settings.server.port}: {error.strerror}")
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are releases to be loaded anew
     host, port = listener.getsockname()[:2]
     say(f"listening on http://{host}:{port}")
     if settings.server.processes > 1:

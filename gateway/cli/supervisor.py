@@ -31,6 +31,8 @@ from gateway.telemetry import SHARED_METRICS_VARIABLE, get_logger
 RESTART_S = 0.2
 QUICK_DEATHS_MAX = 5  # of one process, each within QUICK_S of its start: then it is no accident
 QUICK_S = 5.0
+SERVING_S = 30.0  # a process that lives so long has started
+RETRY_S = 10.0
 KILL_AFTER_S = 5.0  # beyond the grace that requests in work get
 
 _log = get_logger("gateway.supervisor")
@@ -60,7 +62,7 @@ class _Supervisor:
         self._audit = audit
         self._metrics = metrics
         self._workers = workers
-        self._processes: set[asyncio.subprocess.Process] = set()
+        self._processes: dict[asyncio.subprocess.Process, float] = {}  # and since when
         self._stopping = asyncio.Event()
         self._good = True
 
@@ -75,7 +77,7 @@ class _Supervisor:
 
     def _reload(self) -> None:
         """Let every process load the releases anew."""
-        for process in self._processes:
+        for process in () if self._stopping.is_set() else tuple(self._processes):
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGHUP)
 
@@ -85,11 +87,20 @@ class _Supervisor:
         loop = asyncio.get_running_loop()
         while not self._stopping.is_set():
             started = loop.time()
-            status = await self._run_one()
+            try:
+                status = await self._run_one()
+            except OSError as error:  # no room for a process now: those that serve go on
+                _log.error("a server process cannot be started", fault=type(error).__name__)
+                status = -1
             if self._stopping.is_set():
                 return
             quick_deaths = quick_deaths + 1 if loop.time() - started < QUICK_S else 0
-            if status == Exit.COULD_NOT_RUN or quick_deaths >= QUICK_DEATHS_MAX:
+            refused = status == Exit.COULD_NOT_RUN or quick_deaths >= QUICK_DEATHS_MAX
+            if refused and any(loop.time() - since > SERVING_S for since in self._processes.values()):
+                _log.error("a server process does not start any more, others serve", status=status)
+                await asyncio.sleep(RETRY_S)
+                continue
+            if refused:
                 self._good = False
                 self._stopping.set()
                 return
@@ -112,7 +123,7 @@ class _Supervisor:
                 pass_fds=(self._listener.fileno(), theirs.fileno()),
                 env={**os.environ, SHARED_METRICS_VARIABLE: self._metrics},
             )
-        self._processes.add(process)
+        self._processes[process] = asyncio.get_running_loop().time()
         await LogHost(self._audit).serve(ours)
         await _hand_over(process, msgspec.json.encode(self._settings))
         ended = asyncio.create_task(process.wait())
@@ -121,7 +132,7 @@ class _Supervisor:
         if not ended.done():
             await self._end(process, ended)
         asked.cancel()
-        self._processes.discard(process)
+        self._processes.pop(process, None)
         return await ended
 
     async def _end(self, process: asyncio.subprocess.Process, ended: asyncio.Task[int]) -> None:

@@ -1,6 +1,6 @@
 """A model that another server runs (Open Inference Protocol v2), behind the same port and under the same checks as a graph of ours.
 
-    closed -> every vector of the release, row by row -> open -> failing three times running, in whatever way -> closed
+    closed -> every vector of the release, row by row -> open -> three failures running, or a vector that fails later on -> closed
 
 Rows leave this gateway as bare numbers, without anything that names the patient. What comes back is believed only if it has the shape, the
 names and the range that were promised (kserve/open-inference-protocol, inference_rest.md).
@@ -22,7 +22,9 @@ from gateway.inference.result import Device, EngineResult, InferenceFailed, Numb
 from gateway.telemetry import count_link_closed, get_logger
 
 FAILURES_MAX = 3
+FAIR_S = 0.25
 RETRY_S, RETRY_S_MAX = 0.5, 30.0
+PROBE_S = 300.0  # between self-tests of a server that seems well
 ROW_S_MAX = 10.0  # of one row of the self-test
 BODY_BYTES_MAX, INFLATE_RATIO_MAX, CONNECTIONS_MAX = 1_000_000, 20, 16
 NOT_TRIED = "the other server has not been asked yet"
@@ -67,6 +69,7 @@ class RemoteClient:
         transport = AiohttpTransport(body_bytes_max=BODY_BYTES_MAX, inflate_ratio_max=INFLATE_RATIO_MAX, connections_max=CONNECTIONS_MAX)
         self._http = httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=False)
         self._asked = 0
+        self.version: str | None = None  # the one that answered first, and so passed the self-test: no other is believed
 
     async def __aenter__(self) -> Self:
         """Return itself."""
@@ -94,7 +97,7 @@ class RemoteClient:
                 answer = await self._http.post(self._url, content=body, headers={"content-type": "application/json"}, timeout=timeout_s)
         except TimeoutError:
             raise InferenceFailed("the other server did not answer in time") from None
-        except httpx.HTTPError as error:
+        except Exception as error:  # noqa: BLE001 - httpx has several families of errors, and each means that there is no number
             raise InferenceFailed(f"the other server cannot be reached ({type(error).__name__})") from None
         if answer.status_code != httpx.codes.OK:
             raise InferenceFailed(f"the other server answered with status {answer.status_code}")
@@ -116,12 +119,13 @@ class RemoteClient:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise InferenceFailed("the other server said what cannot be understood") from None
         named = {tensor.name: tensor for tensor in found.outputs}
-        expected = self._target.version or found.model_version
+        expected = self._target.version or self.version or found.model_version
         if found.model_name != self._target.model or found.model_version != expected or found.id not in (None, asked):
             raise InferenceFailed("the other server answered for another model, version or request")
         tensor = named.get(self._signature.result)
         if tensor is None or tensor.datatype not in _DATATYPES.values():
             raise InferenceFailed("the other server did not give the output that was asked for")
+        self.version = found.model_version
         runtime = f"remote {found.model_name} {found.model_version or 'without version'}"
         return believed(self._signature, _numbers_of(self._signature, tensor), Device.REMOTE, runtime)
 
@@ -189,7 +193,7 @@ class RemoteLink:
         try:
             result = await self._client.run(values, timeout_s)
         except InferenceFailed as failure:
-            self._failures += 1
+            self._failures += timeout_s >= FAIR_S  # a request that came with little time left says nothing about the server
             if self._failures >= FAILURES_MAX:
                 self._close(failure.reason)
             raise
@@ -200,6 +204,7 @@ class RemoteLink:
         """Test, wait until the link is lost, and test again."""
         pause_s = RETRY_S
         while True:
+            client.version = None
             reason = await asyncio.to_thread(self._test, client, asyncio.get_running_loop())
             self._closed, self._failures = reason, 0
             self._tried.set()
@@ -210,7 +215,11 @@ class RemoteLink:
                 continue
             pause_s = RETRY_S
             self._lost.clear()
-            await self._lost.wait()
+            while not self._lost.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._lost.wait(), PROBE_S)
+                if not self._lost.is_set() and (reason := await asyncio.to_thread(self._test, client, asyncio.get_running_loop())):
+                    self._close(reason)
 
     def _close(self, reason: str) -> None:
         self._closed = reason

@@ -23,7 +23,7 @@ from gateway.features.manifest import ModelManifest
 from gateway.inference.engine import InProcessEngine, LoadedGraph, RunRow
 from gateway.inference.remote import RemoteLink, RemoteModel, remote_runner
 from gateway.inference.result import Device, EngineResult, InferenceFailed, RuntimeRefused, Signature, checked_inputs, signature_of
-from gateway.inference.tested import GoldenRow, TestedGraph, chosen_rows, graph_key
+from gateway.inference.tested import GoldenRow, TestedGraph, chosen_rows, disagreement, graph_key
 from gateway.inference.worker_connection import WorkerConnection, WorkerLost, WorkerRunner
 from gateway.inference.worker_keeper import WorkerKeeper, socket_path, worker_command
 from gateway.inference.worker_link import WorkerLink
@@ -106,6 +106,7 @@ class Runtime:
         self._links: tuple[WorkerLink, ...] = ()
         self._starting: list[asyncio.Task[None]] = []
         self._loading: WorkerConnection | None = None
+        self._nursery = contextlib.ExitStack()
 
     def load(self, release: PlaceableRelease, self_test: Callable[[RunRow], None]) -> None:
         """Load a release where it belongs, and run its vectors there.
@@ -133,14 +134,14 @@ class Runtime:
             return remote_runner(self._target(name), self._signatures[name])
         if tested is None:
             return lambda tensors, variant: self._engine.run(name, tensors, variant)
-        return WorkerRunner(self._loader(), tested.key, tested.signature, tested.graph).run
+        return WorkerRunner(self._loader(), tested.key, tested.signature, tested.graph, tested.rows_max).run
 
     def place_of(self, name: str) -> str:
         """Say in words where a loaded model runs."""
         return "on another server" if name in self._remote else "in a worker" if name in self._with_workers else "in the server process"
 
-    async def start(self) -> None:
-        """Open the links to workers and other servers, where a model needs them; return when it is known which answer, or soon enough."""
+    async def start(self, wait_s: float = START_S_MAX) -> None:
+        """Open the links to workers and other servers; return when it is known which of them answer, or after `wait_s`."""
         if self._with_workers:
             graphs = tuple(self._with_workers.values())
             self._links = tuple(
@@ -150,7 +151,7 @@ class Runtime:
         starts = [*[link.start() for link in self._links], *[link.start() for link in self._remote.values()]]
         self._starting = [asyncio.create_task(start) for start in starts]
         if starts:
-            await asyncio.wait(self._starting, timeout=START_S_MAX)  # a device that takes longer is asked when it has passed its self-test
+            await asyncio.wait(self._starting, timeout=wait_s)  # a device that takes longer is asked when it has passed its self-test
         self.close_loader()
 
     async def aclose(self) -> None:
@@ -162,10 +163,11 @@ class Runtime:
         await asyncio.gather(*[link.aclose() for link in self._links], *[link.aclose() for link in self._remote.values()])
 
     def close_loader(self) -> None:
-        """Close the connection over which releases were loaded; what is loaded there stays until the links hold it."""
+        """End the worker in which releases were loaded and tested."""
         if self._loading is not None:
             self._loading.close()
             self._loading = None
+        self._nursery.close()
 
     def healthy(self) -> tuple[bool, str]:
         """Tell whether every model has a device that answers, and if not, why."""
@@ -229,43 +231,76 @@ class Runtime:
         return self._plan.remote[name]
 
     def _loader(self) -> WorkerConnection:
+        """Return a connection to a worker of this runtime's own: what is not known to be good never runs beside what is served."""
         if self._loading is None:
+            self._nursery = contextlib.ExitStack()
+            folder = self._nursery.enter_context(open_workers(msgspec.structs.replace(self._plan, device="cpu")))
             try:
-                self._loading = WorkerConnection.open(socket_path(self._workers, Device.CPU), Device.CPU)
+                self._loading = WorkerConnection.open(socket_path(folder, Device.CPU), Device.CPU)
             except WorkerLost as lost:
+                self._nursery.close()
                 raise RuntimeRefused("model.onnx", lost.reason) from None
         return self._loading
 
     def _load_with_worker(self, release: PlaceableRelease, self_test: Callable[[RunRow], None]) -> TestedGraph:
-        """Let the CPU's worker load the graph and run the vectors there; their rows become those by which every device is tested."""
+        """Let a worker load the graph and run the vectors there; their rows become those by which every device is tested."""
         signature = signature_of(release.manifest)
         key = graph_key(signature, release.graph)
         golden: list[GoldenRow] = []
         try:
-            runner = WorkerRunner(self._loader(), key, signature, release.graph)
-        except RuntimeRefused:
-            self.close_loader()  # a worker that did not survive it was ended with its connection
+            runner = WorkerRunner(self._loader(), key, signature, release.graph, self._plan.batch_rows_max)
+            began = time.perf_counter()
+            self_test(_recording(runner, golden))
+            seconds = (time.perf_counter() - began) / max(1, len(golden))
+            require_quick(seconds, self._plan.run_s_max)
+            chosen, piece_rows = chosen_rows(golden, seconds)
+            tested = TestedGraph(
+                name=release.manifest.name,
+                key=key,
+                signature=signature,
+                graph=release.graph,
+                golden=chosen,
+                piece_rows=piece_rows,
+                rows_max=max(1, min(self._plan.batch_rows_max, int(self._plan.run_s_max / 4 / seconds))),
+                tolerance=release.manifest.device_tolerance,
+            )
+            require_rows_apart(tested, runner)
+        except BaseException:
+            self.close_loader()  # whatever it left behind in that worker goes with it
             raise
+        return tested
 
-        def run(tensors: Mapping[str, float], variant_index: int | None) -> EngineResult:
-            result = runner.run(tensors, variant_index)
-            numbers = (list(result.values), list(result.applicable))
-            golden.append(GoldenRow(checked_inputs(signature, tensors, variant_index), variant_index, numbers))
-            return result
 
-        began = time.perf_counter()
+def _recording(runner: WorkerRunner, golden: list[GoldenRow]) -> RunRow:
+    """Return a run that keeps what each row gave."""
 
-        self_test(run)
-        seconds = (time.perf_counter() - began) / max(1, len(golden))
-        if seconds > self._plan.run_s_max:
-            raise RuntimeRefused("model.onnx", "one row takes longer than models.run_s_max allows")
-        chosen, piece_rows = chosen_rows(golden, seconds)
-        return TestedGraph(
-            name=release.manifest.name,
-            key=key,
-            signature=signature,
-            graph=release.graph,
-            golden=chosen,
-            piece_rows=piece_rows,
-            tolerance=release.manifest.device_tolerance,
-        )
+    def run(tensors: Mapping[str, float], variant_index: int | None) -> EngineResult:
+        result = runner.run(tensors, variant_index)
+        numbers = (list(result.values), list(result.applicable))
+        golden.append(GoldenRow(checked_inputs(runner.signature, tensors, variant_index), variant_index, numbers))
+        return result
+
+    return run
+
+
+def require_quick(seconds_of_a_row: float, run_s_max: float) -> None:
+    """Refuse a graph that would be taken for hung each time.
+
+    Raises:
+        RuntimeRefused: one row takes longer than a run may.
+    """
+    if seconds_of_a_row > run_s_max:
+        raise RuntimeRefused("model.onnx", "one row takes longer than models.run_s_max allows")
+
+
+def require_rows_apart(tested: TestedGraph, runner: WorkerRunner) -> None:
+    """Refuse a graph in which one row changes another: run together, rows must give what each gave alone.
+
+    Raises:
+        RuntimeRefused: they do not.
+    """
+    for start in range(0, len(tested.golden), tested.rows_max):
+        piece = tested.golden[start : start + tested.rows_max]
+        found = runner.run_together([row.values for row in piece], [row.variant for row in piece])
+        if disagreement(tested, piece, found):
+            raise RuntimeRefused("model.onnx", "rows that run together give other numbers than alone")

@@ -26,6 +26,7 @@ class TestedGraph(msgspec.Struct, frozen=True, kw_only=True):
     """A graph, what is promised of it, and what it must give.
 
     `golden`: rows of the vectors, as many as can be run in half a second; `piece_rows`: how many of them are asked for at once.
+    `rows_max`: how many rows may run together, so that a run stays far below the time after which a worker counts as hung.
     `tolerance`: how far a device may be off, on the output's own scale.
     """
 
@@ -37,6 +38,7 @@ class TestedGraph(msgspec.Struct, frozen=True, kw_only=True):
     graph: bytes
     golden: tuple[GoldenRow, ...]
     piece_rows: int
+    rows_max: int
     tolerance: float
 
     def pieces(self) -> Iterator[tuple[GoldenRow, ...]]:

@@ -16,11 +16,12 @@ _LENGTH = struct.Struct(">I")
 
 
 class Load(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Load a graph under a key; one that is loaded already stays."""
+    """Load a graph under a key; one that is loaded already stays. `rows_max`: in one run of it."""
 
     key: str
     signature: Signature
     graph: bytes
+    rows_max: int
 
 
 class Run(msgspec.Struct, frozen=True, tag=True, array_like=True):

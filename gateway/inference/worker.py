@@ -11,6 +11,7 @@ import gc
 import os
 import resource
 import selectors
+import signal
 import socket
 import sys
 import threading
@@ -50,6 +51,7 @@ class Worker:
         self._load = load
         self._rows_max = rows_max
         self._graphs: dict[str, LoadedGraph] = {}
+        self._limits: dict[str, int] = {}  # rows in one run of a graph, so that it ends long before anybody takes it for hung
         self._waiting: dict[str, deque[tuple[_Client, Run]]] = {}  # by model; a model that was served goes to the end
         self._loading: dict[str, list[_Client]] = {}
         self._finished: deque[tuple[str, LoadedGraph | str]] = deque()
@@ -75,7 +77,10 @@ class Worker:
             self._run_a_batch()
 
     def _accept(self, _events: int) -> None:
-        connection, _ = self._listener.accept()
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:
+            return  # the client has left, or another process was quicker
         connection.settimeout(0)
         client = _Client(connection)
         self._clients.add(client)
@@ -98,6 +103,8 @@ class Worker:
             self._forget(client)
 
     def _take(self, client: _Client, message: Load | Run | Ping) -> None:
+        if isinstance(message, Load):
+            self._limits[message.key] = min(self._limits.get(message.key, message.rows_max), message.rows_max)
         if isinstance(message, Run):
             self._waiting.setdefault(message.key, deque()).append((client, message))
         elif isinstance(message, Ping):
@@ -110,9 +117,9 @@ class Worker:
 
     def _begin_loading(self, client: _Client, message: Load) -> None:
         """Load beside what is served: others' runs go on."""
-        waiting = self._loading.setdefault(message.key, [])
-        waiting.append(client)
-        if len(waiting) == 1:
+        is_loading = message.key in self._loading
+        self._loading.setdefault(message.key, []).append(client)
+        if not is_loading:
             threading.Thread(target=self._load_one, args=(message,), daemon=True).start()
 
     def _load_one(self, message: Load) -> None:
@@ -122,6 +129,8 @@ class Worker:
             graph = refusal.reason
         except MemoryError:
             os._exit(1)
+        except Exception as error:  # noqa: BLE001 - whoever waits for the graph must hear that it will not come
+            graph = f"it cannot be loaded ({type(error).__name__})"
         self._finished.append((message.key, graph))
         self._wake.send(b"x")
 
@@ -130,9 +139,10 @@ class Worker:
         while self._finished:
             key, graph = self._finished.popleft()
             problem = graph if isinstance(graph, str) else ""
-            if isinstance(graph, LoadedGraph):
+            waiting = self._loading.pop(key, [])
+            if isinstance(graph, LoadedGraph) and waiting:
                 self._graphs[key] = graph
-            for client in self._loading.pop(key):
+            for client in waiting:
                 if not problem:
                     client.uses.add(key)
                 self._send(client, Loaded(key, graph.runtime if isinstance(graph, LoadedGraph) else "", problem))
@@ -144,7 +154,8 @@ class Worker:
         queue = self._waiting.pop(key)
         taken: list[tuple[_Client, Run]] = []
         rows = 0
-        while queue and (not taken or rows + len(queue[0][1].rows) <= self._rows_max):
+        rows_max = min(self._rows_max, self._limits.get(key, self._rows_max))
+        while queue and (not taken or rows + len(queue[0][1].rows) <= rows_max):
             taken.append(queue.popleft())
             rows += len(taken[-1][1].rows)
         if queue:
@@ -225,6 +236,8 @@ def limit_memory(limit_bytes: int) -> None:
 def main(listener: int, device: str, parent: int, memory_bytes_max: int, rows_max: int) -> None:
     """Serve until ended."""
     die_with_parent(parent)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # a group's signal is for the servers, whose last requests still need this process
     sys.excepthook = _name_only
     threading.excepthook = lambda raised: _name_only(raised.exc_type)
     if not os.read(sys.stdin.fileno(), 1):

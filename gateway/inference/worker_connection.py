@@ -22,7 +22,7 @@ from gateway.inference.wire import BrokenWire, Frames, Hello, Load, Loaded, Ran,
 
 HELLO_S_MAX = 30.0  # a worker that is being started imports the runtime first
 LOAD_S_MAX = 60.0
-RUN_S_MAX = 30.0  # of the rows of a self-test
+RUN_S_MAX = 10.0  # of a few rows of a self-test
 GIVE_UP_S = 0.25  # between two questions whether to wait any longer
 _ATTEMPTS = 5
 _READ_BYTES = 256 * 1024
@@ -91,15 +91,15 @@ class WorkerConnection:
         opened.pid = hello.pid
         return opened
 
-    def load(self, key: str, signature: Signature, graph: bytes, timeout_s: float = LOAD_S_MAX) -> str:
-        """Let the worker load a graph and return its runtime in words.
+    def load(self, key: str, signature: Signature, graph: bytes, rows_max: int) -> str:
+        """Let the worker load a graph, of which at most `rows_max` rows run at once, and return its runtime in words.
 
         Raises:
             RuntimeRefused: the worker's runtime refuses the graph.
             WorkerLost: it ended or did not answer in time.
         """
-        until = time.monotonic() + timeout_s
-        self._send(Load(key, signature, graph), until)
+        until = time.monotonic() + LOAD_S_MAX
+        self._send(Load(key, signature, graph, rows_max), until)
         loaded = self._receive(Loaded, until)
         if loaded.problem:
             raise RuntimeRefused("model.onnx", loaded.problem)
@@ -116,7 +116,10 @@ class WorkerConnection:
         self._runs += 1
         until = time.monotonic() + timeout_s
         self._send(Run(self._runs, key, list(rows), list(variants), until), until)
-        return self._receive(Ran, until).rows
+        ran = self._receive(Ran, until)
+        if ran.id != self._runs:
+            raise WorkerLost("the worker answered another question")
+        return ran.rows
 
     def self_test(self, tested: TestedGraph) -> None:
         """Run the golden rows, as one who asks would.
@@ -171,7 +174,7 @@ class WorkerConnection:
 class WorkerRunner:
     """One loaded graph behind a connection, with the runs that tests make: one row at a time, each judged."""
 
-    def __init__(self, connection: WorkerConnection, key: str, signature: Signature, graph: bytes) -> None:
+    def __init__(self, connection: WorkerConnection, key: str, signature: Signature, graph: bytes, rows_max: int) -> None:
         """Load the graph.
 
         Raises:
@@ -181,7 +184,7 @@ class WorkerRunner:
         self._key = key
         self.signature = signature
         try:
-            self._runtime = connection.load(key, signature, graph)
+            self._runtime = connection.load(key, signature, graph, rows_max)
         except WorkerLost as lost:
             connection.kill()
             raise RuntimeRefused("model.onnx", lost.reason) from None
@@ -198,10 +201,23 @@ class WorkerRunner:
         try:
             (numbers,) = self._connection.run_rows(self._key, [values], [variant_index])
         except (WorkerLost, ValueError) as lost:
+            self._connection.kill()  # what it would still say belongs to this row and must not be taken for the next one's
             raise InferenceFailed(lost.reason if isinstance(lost, WorkerLost) else "the worker gave another number of rows") from None
         if isinstance(numbers, str):
             raise InferenceFailed(numbers)
         return believed(self.signature, numbers, Device.CPU, self._runtime)
+
+    def run_together(self, rows: Sequence[list[float]], variants: Sequence[int | None]) -> list[Numbers | str]:
+        """Run rows of different patients in one run, and return what came back, which nobody has looked at.
+
+        Raises:
+            RuntimeRefused: the worker did not survive it.
+        """
+        try:
+            return self._connection.run_rows(self._key, rows, variants)
+        except WorkerLost as lost:
+            self._connection.kill()
+            raise RuntimeRefused("model.onnx", lost.reason) from None
 
 
 def kill_worker(pid: int) -> None:

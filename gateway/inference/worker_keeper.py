@@ -99,24 +99,30 @@ class WorkerKeeper:
         quick = 0
         while self._somebody_connects():
             started = time.monotonic()
-            try:
-                process = self._put_to_work()
-                self._spare = self._start()  # the next one: it has imported the runtime when it is needed
-                status = process.wait() if process is not None else 0
-            except OSError as error:  # there is no such interpreter, or no room for a process
-                _log.error("a worker cannot be started", rung=self._device.value, fault=type(error).__name__)
-                status = -1
+            status = self._serve_once()
             if self._stopping:
                 return
             _log.error("a worker ended and is replaced", rung=self._device.value, status=status)
             quick = quick + 1 if time.monotonic() - started < QUICK_S else 0
             if quick >= QUICK_MAX:
-                select.select([self._stopped], [], [], min(PAUSE_S * 2 ** (quick - QUICK_MAX), PAUSE_S_MAX))
+                _readable(self._stopped.fileno(), timeout_s=min(PAUSE_S * 2 ** (quick - QUICK_MAX), PAUSE_S_MAX))
+
+    def _serve_once(self) -> int:
+        """Let one worker serve until it ends, and return its status; -1 where none could be started."""
+        try:
+            process = self._put_to_work()
+        except Exception as error:  # noqa: BLE001 - no such interpreter, no room for a process: whatever it is, the keeper tries again
+            _log.error("a worker cannot be started", rung=self._device.value, fault=type(error).__name__)
+            return -1
+        try:
+            self._spare = self._start()  # the next one: it has imported the runtime when it is needed
+        except Exception as error:  # noqa: BLE001 - the one that serves goes on without
+            _log.error("no second worker can be started", rung=self._device.value, fault=type(error).__name__)
+        return process.wait() if process is not None else 0
 
     def _somebody_connects(self) -> bool:
         """Wait for a client; False: it is time to stop."""
-        readable, _, _ = select.select([self._listener, self._stopped], [], [])
-        return self._stopped not in readable
+        return self._stopped.fileno() not in _readable(self._listener.fileno(), self._stopped.fileno())
 
     def _start(self) -> subprocess.Popen[bytes] | None:
         """Start a process that waits for its turn. None: it is time to stop."""
@@ -124,7 +130,7 @@ class WorkerKeeper:
             if self._stopping:
                 return None
             process = subprocess.Popen(  # noqa: S603 - our own interpreter or the configured one, without a shell
-                [part.format(listener=self._listener.fileno()) for part in self._command],
+                [part.replace("{listener}", str(self._listener.fileno())) for part in self._command],
                 pass_fds=(self._listener.fileno(),),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -145,8 +151,7 @@ class WorkerKeeper:
             raise TypeError("the process was started with pipes")
         with contextlib.suppress(OSError):
             process.stdin.write(b"x")
-        ready, _, _ = select.select([process.stdout.fileno(), self._stopped.fileno()], [], [], START_S_MAX)
-        if process.stdout.fileno() not in ready:
+        if process.stdout.fileno() not in _readable(process.stdout.fileno(), self._stopped.fileno(), timeout_s=START_S_MAX):
             process.kill()
         self._forget_ended()
         return process
@@ -156,6 +161,14 @@ class WorkerKeeper:
         for process in [one for one in self._processes if one.poll() is not None]:
             _close_pipes(process)
             self._processes.remove(process)
+
+
+def _readable(*descriptors: int, timeout_s: float | None = None) -> set[int]:
+    """Wait until one of the descriptors, of which there may be thousands in this process, can be read or has ended."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return {descriptor for descriptor, _ in poll.poll(None if timeout_s is None else 1000 * timeout_s)}
 
 
 def _close_pipes(process: subprocess.Popen[bytes]) -> None:

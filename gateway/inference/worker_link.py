@@ -49,6 +49,7 @@ class WorkerLink:
         self._left_out: dict[str, float] = {}  # until when, by graph or row
         self._tried = asyncio.Event()
         self._stopping = threading.Event()
+        self._clearing: set[asyncio.Task[None]] = set()
         self._keeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -59,9 +60,10 @@ class WorkerLink:
     async def aclose(self) -> None:
         """Let go of the worker; it stays."""
         self._stopping.set()
-        if self._keeping is not None:
-            self._keeping.cancel()
-            await asyncio.gather(self._keeping, return_exceptions=True)
+        tasks = [*self._clearing, *([self._keeping] if self._keeping is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._open is not None:
             self._open.lose("the gateway is stopping")
 
@@ -90,10 +92,26 @@ class WorkerLink:
         try:
             result = believed(graph.signature, numbers, self.device, link.runtimes[key])
         except InferenceFailed as failure:
-            link.lose(failure.reason)  # whether the worker lies or the model errs, the self-test tells
+            self._doubt(link, graph, failure.reason)
+            self._strike(_row_key(values))
             raise
         link.failures = 0
         return result
+
+    def _doubt(self, link: "_OpenLink", graph: TestedGraph, reason: str) -> None:
+        """Ask nothing of a model until its self-test has told whether the worker lies, or the model erred on one row."""
+        if self._closed.get(graph.key) == "":
+            self._closed[graph.key] = f"its numbers are in doubt: {reason}"
+            task = asyncio.get_running_loop().create_task(self._clear(link, graph))
+            self._clearing.add(task)
+            task.add_done_callback(self._clearing.discard)
+
+    async def _clear(self, link: "_OpenLink", graph: TestedGraph) -> None:
+        difference = await self._test(link, graph)
+        if difference:
+            link.lose(difference)
+        elif self._open is link:
+            self._closed[graph.key] = ""
 
     async def _keep(self) -> None:
         """Open the link, wait until it is lost, and open it again."""
@@ -113,7 +131,8 @@ class WorkerLink:
             self._open, self._closed = link, {**refused, **dict.fromkeys(runtimes, "")}
             self._tried.set()
             _log.info("a device answers", rung=self.device.value, count=len(runtimes), pid=connection.pid)
-            await self._stay(link, again_s=REFUSED_RETRY_S if self._left_out or not runtimes else None)
+            left_out = any(self._is_left_out(key) for key in self._graphs)
+            await self._stay(link, again_s=REFUSED_RETRY_S if left_out or not runtimes else None)
 
     async def _stay(self, link: "_OpenLink", again_s: float | None) -> None:
         """Test the worker from time to time, until the link is lost, or it is time to try again what was refused."""
@@ -134,16 +153,22 @@ class WorkerLink:
 
     async def _probe(self, link: "_OpenLink") -> None:
         for key in link.runtimes:
-            graph = self._graphs[key]
-            for piece in graph.pieces():
-                asked = [row.values for row in piece], [row.variant for row in piece]
-                try:
-                    difference = disagreement(graph, piece, await link.ask(key, *asked, timeout_s=PROBE_S))
-                except InferenceFailed:
-                    return  # whatever it was, the link's own watch deals with it
-                if difference:
-                    link.lose(difference)
-                    return
+            difference = await self._test(link, self._graphs[key])
+            if difference:
+                link.lose(difference)
+                return
+
+    async def _test(self, link: "_OpenLink", graph: TestedGraph) -> str:
+        """Run the golden rows over an open link; say what is wrong with what came back, "" for nothing."""
+        for piece in graph.pieces():
+            asked = [row.values for row in piece], [row.variant for row in piece]
+            try:
+                difference = disagreement(graph, piece, await link.ask(graph.key, *asked, timeout_s=PROBE_S))
+            except InferenceFailed as failure:
+                return f"the self-test failed: {failure.reason}"
+            if difference:
+                return difference
+        return ""
 
     def _close_all(self, reason: str) -> None:
         self._closed = dict.fromkeys(self._graphs, reason)
@@ -159,6 +184,7 @@ class WorkerLink:
     def _strike(self, key: str) -> None:
         """Note that a worker was lost over a graph or a row; the third time within a minute it is left out for a while."""
         now = time.monotonic()
+        self._left_out = {one: until for one, until in self._left_out.items() if until > now}
         recent = [at for at in self._strikes.get(key, []) if at > now - STRIKES_WITHIN_S]
         self._strikes = {one: times for one, times in self._strikes.items() if times[-1] > now - STRIKES_WITHIN_S}
         self._strikes[key] = [*recent, now]
@@ -180,12 +206,15 @@ class WorkerLink:
                 refused[graph.key] = "it took its worker along several times"
                 continue
             try:
-                runtimes[graph.key] = connection.load(graph.key, graph.signature, graph.graph)
+                runtimes[graph.key] = connection.load(graph.key, graph.signature, graph.graph, graph.rows_max)
                 connection.self_test(graph)
                 self._strikes.pop(graph.key, None)  # only one loss upon the other is a graph's fault
             except RuntimeRefused as refusal:
                 refused[graph.key] = f"the device refused the graph: {refusal.reason}"
             except WorkerLost as lost:
+                if self._stopping.is_set():
+                    connection.close()
+                    raise
                 self._strike(graph.key)
                 connection.kill()
                 if isinstance(lost, WrongNumbers):

@@ -28,7 +28,7 @@ def left_in_home(tree, home, program):
 
 def test_runtime_of_the_models_keeps_no_device_id_and_no_store_of_events(tree, tmp_path):
     """Loaded through the gateway, ONNX Runtime prepares nothing to be sent: without the switch it would leave a device id at once."""
-    assert left_in_home(tree, tmp_path / "home", f"import gateway.inference; {RUN_A_MODEL}") == []
+    assert left_in_home(tree, tmp_path / "home", f"import gateway.inference.engine; {RUN_A_MODEL}") == []
 
 
 def test_the_switch_is_the_one_that_the_runtime_reads():
