@@ -85,8 +85,11 @@ def probability(age: float, creatinine: float, heart_rate: float) -> float:
     return 1 / (1 + math.exp(-score))
 
 
-def graph_bytes(*, slow: int = 0) -> bytes:
-    """Return the graph; `slow`: how many products with a million weights stand before the result, which they do not change."""
+def graph_bytes(*, slow: int = 0, mixing: bool = False) -> bytes:
+    """Return the graph; `slow`: how many products with a million weights stand before the result, which they do not change.
+
+    `mixing`: rows that run together are drawn towards their mean; one alone is not changed.
+    """
     nodes = [
         helper.make_node("MatMul", ["X", "weights"], ["weighed"]),
         helper.make_node("Add", ["weighed", "bias"], ["score"]),
@@ -112,6 +115,18 @@ def graph_bytes(*, slow: int = 0) -> bytes:
         nodes += [helper.make_node("MatMul", [f"w{turn}", f"wide{turn}"], [f"w{turn + 1}"]) for turn in range(slow)]
         nodes += [helper.make_node("MatMul", [f"w{slow}", "narrow"], ["nought"]), helper.make_node("Add", ["both", "nought"], ["same"])]
         last = "same"
+    if mixing:
+        constants += [
+            numpy_helper.from_array(np.array([0], np.int64), "rows"),
+            numpy_helper.from_array(np.array([0.5], np.float32), "half"),
+        ]
+        nodes += [
+            helper.make_node("ReduceMean", [last, "rows"], ["mean"], keepdims=1),
+            helper.make_node("Sub", ["mean", last], ["away"]),
+            helper.make_node("Mul", ["away", "half"], ["halfway"]),
+            helper.make_node("Add", [last, "halfway"], ["drawn"]),
+        ]
+        last = "drawn"
     nodes.append(helper.make_node("Identity", [last], ["probabilities"]))
     graph = helper.make_graph(
         nodes,

@@ -162,6 +162,20 @@ async def test_the_link_is_closed_after_three_failures_and_opens_by_the_self_tes
 
 
 @pytest.mark.asyncio
+async def test_a_version_that_did_not_pass_the_vectors_is_not_believed(server, signature):
+    """Where none is configured, the one that passed holds; another one must pass first."""
+    link = RemoteLink(
+        RemoteModel(base_url=server.base, model="logistic"), signature, lambda run: run(dict(zip(signature.inputs, ROW, strict=True)), None)
+    )
+    await link.start()
+    assert (await link.run(ROW, 2.0)).runtime == "remote logistic v7"
+    server.fault = lambda answer: answer | {"model_version": "v8"}
+    with pytest.raises(InferenceFailed, match="another model, version"):
+        await link.run(ROW, 2.0)
+    await link.aclose()
+
+
+@pytest.mark.asyncio
 async def test_a_row_with_an_absent_input_is_not_sent(server, signature):
     """Nothing leaves for which there can be no number."""
     link = RemoteLink(target(server), signature, lambda _run: None)

@@ -117,6 +117,31 @@ async def test_a_model_slower_than_a_run_may_be_is_refused(tmp_path):
         runtime.close_loader()
 
 
+async def test_a_graph_in_which_one_patient_changes_another_is_refused(tmp_path):
+    """Alone every row is right; the vectors run together as well."""
+    write_release(tmp_path / "models", graph_bytes(mixing=True))
+    with open_workers(RuntimePlan()) as folder:
+        runtime = Runtime(RuntimePlan(), folder)
+        with pytest.raises(RuntimeRefused, match="rows that run together"):
+            admit_releases(tmp_path / "models", runtime, load_code_sets(tmp_path / "models", {PUBLIC_KEY}), {PUBLIC_KEY})
+
+
+async def test_a_row_with_an_impossible_result_closes_nothing_for_others(loaded):
+    """The model errs on it, the self-test clears the worker, and the same worker goes on."""
+    await loaded.start()
+    (link,) = loaded._links
+    pid = link._open._pid
+    with pytest.raises(InferenceFailed, match="valid range"):
+        await answer(loaded, {**INPUTS, "creatinine_mg_dl": 900.0})
+    for _ in range(200):
+        if not any(map(link.closed_because, link._graphs)):
+            break
+        await asyncio.sleep(0.01)
+    assert (await answer(loaded)).values == (42.5,)
+    assert link._open._pid == pid
+    await loaded.aclose()
+
+
 def _rows(count):
     return [GoldenRow([float(place)], None, ([0.0], [True])) for place in range(count)]
 
