@@ -229,10 +229,24 @@ def configure_logging(level: str = "info", form: Literal["auto", "json", "consol
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(out),
+        logger_factory=lambda *_: _Printer(out),
         cache_logger_on_first_use=False,  # a second configuration must reach the loggers made before it
     )
     quieten_libraries()
+
+
+class _Printer:
+    """Prints lines. A log that cannot be written (a full disk, a closed pipe) costs its lines, never an answer or a thread."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._printer = structlog.PrintLogger(out)
+
+    def msg(self, message: str) -> None:
+        """Print one line."""
+        with contextlib.suppress(OSError, ValueError):  # ValueError: the stream is closed
+            self._printer.msg(message)
+
+    log = debug = info = warn = warning = error = critical = fatal = failure = exception = msg
 
 
 def _as_json(event: structlog.typing.EventDict, **_: object) -> str:

@@ -175,3 +175,18 @@ def test_readable_lines_follow_the_same_rules(log, lenient):
     assert "status=200" in stream.getvalue()
     assert SECRET not in stream.getvalue()
     assert "not shown" not in stream.getvalue()
+
+
+def test_a_log_that_cannot_be_written_costs_only_its_lines(log):  # the fixture puts back what is configured here
+    """A closed stream, a full disk: whoever logs goes on."""
+
+    class Full(io.StringIO):
+        def write(self, _text):
+            raise OSError(28, "No space left on device")
+
+    closed = io.StringIO()
+    closed.close()
+    for stream in (closed, Full()):
+        configure_logging("info", "json", stream)
+        get_logger("gateway.test").error("a worker ended and is replaced", status=1)
+    configure_logging("error")
