@@ -48,12 +48,7 @@ class Load:
     async def _client(self, session: aiohttp.ClientSession) -> None:
         while not self._stop:
             row = (self._draw.uniform(18, 90), self._draw.uniform(0.4, 9), self._draw.uniform(40, 150))
-            names = ("age_years", "creatinine_mg_dl", "heart_rate_per_min")
-            body = {
-                "inputs": [
-                    {"name": name, "shape": [1], "datatype": "FP64", "data": [value]} for name, value in zip(names, row, strict=True)
-                ]
-            }
+            body = {"inputs": [{"name": "X", "shape": [1, 3], "datatype": "FP64", "data": row}]}
             async with session.post(f"{self.base}/v2/models/{NAME}/infer", json=body) as answer:
                 told = await answer.json()
                 self._judge(answer.status, told, probability(*row))
@@ -134,7 +129,10 @@ async def test_no_fault_of_a_worker_gives_a_wrong_number(tmp_path, figure):
                 for kind in KINDS:
                     answered = load.right
                     await asyncio.sleep(LOAD_S_MIN)
+                    ends = time.monotonic() + START_S_MAX
                     while load.right < answered + ANSWERED_BETWEEN_MIN:
+                        assert load.wrong == []
+                        assert time.monotonic() < ends, "no right answer any more"
                         await asyncio.sleep(0.01)
                     worker = worker_of(process.pid)
                     await misbehave(kind, worker, tmp_path / "fault")
