@@ -73,7 +73,7 @@ bench: $(STAMP) ## Measure the gateway against the reference program (GATEWAY_BE
 	@$(BIN)/python tests/benchmark/run.py $(ARGS)
 
 bench-inference: $(STAMP) ## Measure workers, micro-batching, /v2, memory and start
-	@PYTHONPATH=tests/inference $(BIN)/python tests/benchmark/inference.py $(ARGS)
+	@PYTHONPATH=tests/shared $(BIN)/python tests/benchmark/inference.py $(ARGS)
 
 clean: ## Remove the environment and the caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -270,7 +270,7 @@ def create_app(
                 concurrency_max=settings.server.concurrency_max,
             )
             mount(app, running, edge)
-            app.takeover = takeover = Takeover(running, reload_models, lambda newer: mount(app, newer, edge))
+            app.state.takeover = takeover = Takeover(running, reload_models, lambda newer: mount(app, newer, edge))
             flushing = asyncio.create_task(refusals.run())
             gc.collect()
             gc.freeze()  # the start-up objects are never scanned again: a full collection would stall requests for 30 ms (serving 0.2)

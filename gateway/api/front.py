@@ -5,18 +5,10 @@ endpoints bring their own limits, errors and audit. Every other path goes the fr
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
-
-
-class Takeover(Protocol):
-    """Lets new releases take over."""
-
-    async def reload(self) -> bool:
-        """Load the folder of releases anew; tell whether it took over."""
-        ...
 
 
 class GatewayApi(FastAPI):
@@ -25,7 +17,6 @@ class GatewayApi(FastAPI):
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - FastAPI's own parameters, handed on
         super().__init__(**settings)
         self.direct: dict[tuple[str, str], tuple[ASGIApp, Mapping[str, str]]] = {}
-        self.takeover: Takeover | None = None  # once it serves
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a fixed route at once; hand everything else to the framework."""

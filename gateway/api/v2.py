@@ -69,7 +69,7 @@ class OpenInference:
         release = self._release(exchange.path_parameters["model"], exchange.path_parameters.get("version"))
         body = await exchange.read_json_bytes()
         asked, rows = read_request(body, release.manifest, rows_max=self._rows_max)
-        variant = named_variant(asked, release.manifest)
+        variant = named_variant(asked, release.manifest) or variant_of(release.manifest, rows[0].keys())
         request = InferenceRequest(
             caller=caller,
             request_id=exchange.request_id,
@@ -80,11 +80,7 @@ class OpenInference:
             asked=body,
             client_left=exchange.client_left,
         )
-        done = await infer(
-            request,
-            self._gateway,
-            lambda found: render(release.manifest, asked, found, variant or variant_of(release.manifest, rows[0].keys())),
-        )
+        done = await infer(request, self._gateway, lambda found: render(release.manifest, asked, found, variant))
         return Answer(status=200, body=done.body, media_type=JSON, headers={"audit-receipt": done.receipt}, wanted=done.wanted)
 
     def _release(self, model: str, version: str | None) -> ReleasedModel:

@@ -20,6 +20,7 @@ DATATYPE = "FP64"
 DATATYPES = {"float64": "FP64", "float32": "FP32"}  # by element type of the graph
 APPLICABLE = "applicable"
 _DEPTH_MAX = 16
+_RANK = 2  # of a packed tensor
 
 
 class Tensor(msgspec.Struct, frozen=True):
@@ -94,7 +95,7 @@ def _packed_rows(request: V2Request, manifest: ModelManifest, packed: str, rows_
         raise _refused("The model takes one tensor; see its metadata.")
     (tensor,) = request.inputs
     width = len(manifest.inputs)
-    rows = tensor.shape[0] if len(tensor.shape) == len(("N", "inputs")) else 0
+    rows = tensor.shape[0] if len(tensor.shape) == _RANK else 0
     if rows < 1 or tensor.shape[1] != width:
         raise _refused(f"The input has the shape [N, {width}], with N of at least 1.")
     if rows > rows_max:

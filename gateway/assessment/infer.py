@@ -27,7 +27,7 @@ _encode = msgspec.json.Encoder().encode
 class InferenceRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked: every row has the same tensors. `asked` is the request as it came, for the record.
 
-    `variant`: the one that was named; None: the one that the optional inputs choose, as in an assessment.
+    `variant`: the one that was named, else the one that the optional inputs choose (`variant_of`); None for a model without.
     """
 
     caller: Caller
@@ -121,10 +121,11 @@ async def _run(request: InferenceRequest, gateway: Gateway, row: Row) -> Inferre
     if request.deadline.remaining_s() <= 0:
         raise Unavailable(ErrorCode.MODEL_UNAVAILABLE, "The rows could not be run in time.")
     manifest = request.release.manifest
-    variant = request.variant or variant_of(manifest, row.keys())
     tensors = {spec.tensor: row.get(spec.tensor, float("nan")) for spec in manifest.inputs}
     try:
-        result = await run_graph(gateway.runtime, manifest.name, tensors, variant.index if variant else None, request.deadline)
+        result = await run_graph(
+            gateway.runtime, manifest.name, tensors, request.variant.index if request.variant else None, request.deadline
+        )
     except RunFailed as failure:
         raise Unavailable(ErrorCode.MODEL_UNAVAILABLE, "The model gave no believable result.", detail=failure.reason) from failure
     outside = inapplicable_outputs(manifest, row)

@@ -98,7 +98,8 @@ class _Supervisor:
             refused = status == Exit.COULD_NOT_RUN or quick_deaths >= QUICK_DEATHS_MAX
             if refused and any(loop.time() - since > SERVING_S for since in self._processes.values()):
                 _log.error("a server process does not start any more, others serve", status=status)
-                await asyncio.sleep(RETRY_S)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), RETRY_S)
                 continue
             if refused:
                 self._good = False
@@ -124,16 +125,18 @@ class _Supervisor:
                 env={**os.environ, SHARED_METRICS_VARIABLE: self._metrics},
             )
         self._processes[process] = asyncio.get_running_loop().time()
-        await LogHost(self._audit).serve(ours)
-        await _hand_over(process, msgspec.json.encode(self._settings))
-        ended = asyncio.create_task(process.wait())
-        asked = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait((ended, asked), return_when=asyncio.FIRST_COMPLETED)
-        if not ended.done():
-            await self._end(process, ended)
-        asked.cancel()
-        self._processes.pop(process, None)
-        return await ended
+        try:
+            await LogHost(self._audit).serve(ours)
+            await _hand_over(process, msgspec.json.encode(self._settings))
+            ended = asyncio.create_task(process.wait())
+            asked = asyncio.create_task(self._stopping.wait())
+            await asyncio.wait((ended, asked), return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                await self._end(process, ended)
+            asked.cancel()
+            return await ended
+        finally:
+            del self._processes[process]
 
     async def _end(self, process: asyncio.subprocess.Process, ended: asyncio.Task[int]) -> None:
         """Ask a process to finish what it has in work; end it where it does not."""

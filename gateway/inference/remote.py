@@ -28,6 +28,7 @@ PROBE_S = 300.0  # between self-tests of a server that seems well
 ROW_S_MAX = 10.0  # of one row of the self-test
 BODY_BYTES_MAX, INFLATE_RATIO_MAX, CONNECTIONS_MAX = 1_000_000, 20, 16
 NOT_TRIED = "the other server has not been asked yet"
+_RANK = 2  # rows and columns
 _DATATYPES = {"float64": "FP64", "float32": "FP32"}
 
 _log = get_logger("gateway.inference")
@@ -89,6 +90,8 @@ class RemoteClient:
         Raises:
             InferenceFailed: no answer in time, or one that cannot be believed.
         """
+        if not self._signature.may_run(values):
+            return self._signature.not_run(Device.REMOTE, "remote, not asked")
         self._asked += 1
         asked = str(self._asked)
         body = msgspec.json.encode({"id": asked, "inputs": self._inputs(values), "outputs": [{"name": self._signature.result}]})
@@ -138,7 +141,7 @@ def _numbers_of(signature: Signature, tensor: _Tensor) -> Numbers:
     """
     row = [value for part in tensor.data for value in (part if isinstance(part, list) else [part])]
     columns = tensor.shape[1] if len(tensor.shape) > 1 else 1
-    if tensor.shape[:1] != (1,) or len(tensor.shape) > len(("rows", "columns")) or len(row) != columns or columns < signature.columns:
+    if tensor.shape[:1] != (1,) or len(tensor.shape) > _RANK or len(row) != columns or columns < signature.columns:
         raise InferenceFailed("the other server gave another shape than it promised")
     read = [valid is not None for valid in signature.ranges]
     return [value if wanted else float("nan") for value, wanted in zip(row, read, strict=False)], read
@@ -150,8 +153,8 @@ class RemoteLink:
     def __init__(self, target: RemoteModel, signature: Signature, self_test: Callable[[RunRow], None]) -> None:
         """`self_test`: runs every vector and raises when one fails."""
         self._client: RemoteClient | None = None
+        self.signature = signature
         self._target = target
-        self._signature = signature
         self._self_test = self_test
         self._closed = NOT_TRIED
         self._failures = 0
@@ -167,7 +170,7 @@ class RemoteLink:
 
     async def start(self) -> None:
         """Test the server for the first time, and return when it is known whether it may be asked."""
-        self._client = RemoteClient(self._target, self._signature)
+        self._client = RemoteClient(self._target, self.signature)
         self._keeping = asyncio.create_task(self._keep(self._client))
         await self._tried.wait()
 
@@ -188,8 +191,6 @@ class RemoteLink:
         """
         if self._closed or self._client is None:
             raise InferenceFailed(self._closed or NOT_TRIED)
-        if not self._signature.may_run(values):
-            return believed(self._signature, self._signature.withheld(), Device.REMOTE, "remote, not asked")
         try:
             result = await self._client.run(values, timeout_s)
         except InferenceFailed as failure:
@@ -201,25 +202,21 @@ class RemoteLink:
         return result
 
     async def _keep(self, client: RemoteClient) -> None:
-        """Test, wait until the link is lost, and test again."""
+        """Test; then wait, until it is time to test again or the link is lost."""
         pause_s = RETRY_S
         while True:
-            client.version = None
+            if self._closed:
+                client.version = None  # another version may pass now
             reason = await asyncio.to_thread(self._test, client, asyncio.get_running_loop())
+            if reason:
+                self._close(reason)
+                _log.warning("a remote model is not asked", reason=reason, model=self._target.model)
             self._closed, self._failures = reason, 0
             self._tried.set()
-            if reason:
-                _log.warning("a remote model is not asked", reason=reason, model=self._target.model)
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, RETRY_S_MAX)
-                continue
-            pause_s = RETRY_S
             self._lost.clear()
-            while not self._lost.is_set():
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._lost.wait(), PROBE_S)
-                if not self._lost.is_set() and (reason := await asyncio.to_thread(self._test, client, asyncio.get_running_loop())):
-                    self._close(reason)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._lost.wait(), pause_s if reason else PROBE_S)
+            pause_s = min(2 * pause_s, RETRY_S_MAX) if reason else RETRY_S
 
     def _close(self, reason: str) -> None:
         self._closed = reason
@@ -232,9 +229,7 @@ class RemoteLink:
         def run(tensors: Mapping[str, float], variant_index: int | None) -> EngineResult:
             if self._stopping.is_set():
                 raise InferenceFailed("the gateway is stopping")
-            values = checked_inputs(self._signature, tensors, variant_index)
-            if not self._signature.may_run(values):
-                return believed(self._signature, self._signature.withheld(), Device.REMOTE, "remote, not asked")
+            values = checked_inputs(self.signature, tensors, variant_index)
             return asyncio.run_coroutine_threadsafe(client.run(values, ROW_S_MAX), loop).result(2 * ROW_S_MAX)
 
         try:
@@ -249,8 +244,6 @@ def remote_runner(target: RemoteModel, signature: Signature) -> RunRow:
 
     def run(tensors: Mapping[str, float], variant_index: int | None) -> EngineResult:
         values = checked_inputs(signature, tensors, variant_index)
-        if not signature.may_run(values):
-            return believed(signature, signature.withheld(), Device.REMOTE, "remote, not asked")
 
         async def ask() -> EngineResult:
             async with RemoteClient(target, signature) as client:

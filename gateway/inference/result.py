@@ -74,6 +74,10 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
         """Return what a row gives that may not be run: nothing applies."""
         return [math.nan] * self.columns, [False] * self.columns
 
+    def not_run(self, device: Device, runtime: str) -> EngineResult:
+        """Return the same as the result of a device that was not asked."""
+        return believed(self, self.withheld(), device, runtime)
+
 
 def signature_of(manifest: ModelManifest) -> Signature:
     """Return the signature a manifest promises.

@@ -23,7 +23,7 @@ from gateway.features.manifest import ModelManifest
 from gateway.inference.engine import InProcessEngine, LoadedGraph, RunRow
 from gateway.inference.remote import RemoteLink, RemoteModel, remote_runner
 from gateway.inference.result import Device, EngineResult, InferenceFailed, RuntimeRefused, Signature, checked_inputs, signature_of
-from gateway.inference.tested import GoldenRow, TestedGraph, chosen_rows, disagreement, graph_key
+from gateway.inference.tested import GoldenRow, TestedGraph, chosen_rows, disagreement, graph_key, rows_at_once
 from gateway.inference.worker_connection import WorkerConnection, WorkerLost, WorkerRunner
 from gateway.inference.worker_keeper import WorkerKeeper, socket_path, worker_command
 from gateway.inference.worker_link import WorkerLink
@@ -45,13 +45,8 @@ class RuntimePlan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def devices(self) -> tuple[Device, ...]:
-        """Return the devices that have a worker; the CPU's is always there, because the vectors are held against it."""
-        return (Device.CPU,) if self.device == "cpu" else (Device.GPU, Device.CPU)
-
-    @property
-    def rungs(self) -> tuple[Device, ...]:
         """Return the devices that may answer, the highest first."""
-        return (Device.GPU,) if self.device == "gpu-only" else self.devices
+        return {"cpu": (Device.CPU,), "gpu": (Device.GPU, Device.CPU), "gpu-only": (Device.GPU,)}[self.device]
 
 
 class PlaceableRelease(Protocol):
@@ -102,7 +97,6 @@ class Runtime:
         self._engine = InProcessEngine()
         self._with_workers: dict[str, TestedGraph] = {}
         self._remote: dict[str, RemoteLink] = {}
-        self._signatures: dict[str, Signature] = {}  # of those
         self._links: tuple[WorkerLink, ...] = ()
         self._starting: list[asyncio.Task[None]] = []
         self._loading: WorkerConnection | None = None
@@ -115,23 +109,22 @@ class Runtime:
             RuntimeRefused: the runtime refuses the graph, or its signature is not the manifest's.
             gateway.errors.ModelRefused: from `self_test`.
         """
-        name = release.manifest.name
+        name, signature = release.manifest.name, signature_of(release.manifest)
         if release.manifest.backend == "remote":
-            self._remote[name] = RemoteLink(self._target(name), signature_of(release.manifest), self_test)
-            self._signatures[name] = signature_of(release.manifest)
+            self._remote[name] = RemoteLink(self._target(name), signature, self_test)
             return
         if self._plan.placement == "auto" and release.certified:
-            graph = LoadedGraph(signature_of(release.manifest), release.graph)
+            graph = LoadedGraph(signature, release.graph)
             if graph.seconds_of_a_run() <= CERTIFIED_RUN_S_MAX:
                 self._engine.serve(name, graph, self_test)
                 return
-        self._with_workers[name] = self._load_with_worker(release, self_test)
+        self._with_workers[name] = self._load_with_worker(release, signature, self_test)
 
     def runner(self, name: str) -> RunRow:
         """Return what runs one row of a loaded model and waits for it: for vectors, before or without `start`."""
-        tested = self._with_workers.get(name)
-        if name in self._remote:
-            return remote_runner(self._target(name), self._signatures[name])
+        remote, tested = self._remote.get(name), self._with_workers.get(name)
+        if remote is not None:
+            return remote_runner(self._target(name), remote.signature)
         if tested is None:
             return lambda tensors, variant: self._engine.run(name, tensors, variant)
         return WorkerRunner(self._loader(), tested.key, tested.signature, tested.graph, tested.rows_max).run
@@ -146,7 +139,7 @@ class Runtime:
             graphs = tuple(self._with_workers.values())
             self._links = tuple(
                 WorkerLink(socket_path(self._workers, device), device, graphs, run_s_max=self._plan.run_s_max)
-                for device in self._plan.rungs
+                for device in self._plan.devices
             )
         starts = [*[link.start() for link in self._links], *[link.start() for link in self._remote.values()]]
         self._starting = [asyncio.create_task(start) for start in starts]
@@ -202,7 +195,7 @@ class Runtime:
         """
         remote = self._remote.get(name)
         if remote is not None:
-            return remote.run(checked_inputs(self._signatures[name], tensors, variant_index), remaining_s)
+            return remote.run(checked_inputs(remote.signature, tensors, variant_index), remaining_s)
         tested = self._with_workers.get(name)
         if tested is None:
             return self._engine.run(name, tensors, variant_index)
@@ -236,15 +229,14 @@ class Runtime:
             self._nursery = contextlib.ExitStack()
             folder = self._nursery.enter_context(open_workers(msgspec.structs.replace(self._plan, device="cpu")))
             try:
-                self._loading = WorkerConnection.open(socket_path(folder, Device.CPU), Device.CPU)
+                self._loading = WorkerConnection.open(socket_path(folder, Device.CPU))
             except WorkerLost as lost:
                 self._nursery.close()
                 raise RuntimeRefused("model.onnx", lost.reason) from None
         return self._loading
 
-    def _load_with_worker(self, release: PlaceableRelease, self_test: Callable[[RunRow], None]) -> TestedGraph:
+    def _load_with_worker(self, release: PlaceableRelease, signature: Signature, self_test: Callable[[RunRow], None]) -> TestedGraph:
         """Let a worker load the graph and run the vectors there; their rows become those by which every device is tested."""
-        signature = signature_of(release.manifest)
         key = graph_key(signature, release.graph)
         golden: list[GoldenRow] = []
         try:
@@ -253,15 +245,14 @@ class Runtime:
             self_test(_recording(runner, golden))
             seconds = (time.perf_counter() - began) / max(1, len(golden))
             require_quick(seconds, self._plan.run_s_max)
-            chosen, piece_rows = chosen_rows(golden, seconds)
+            chosen = chosen_rows(golden, seconds)
             tested = TestedGraph(
                 name=release.manifest.name,
                 key=key,
                 signature=signature,
                 graph=release.graph,
                 golden=chosen,
-                piece_rows=piece_rows,
-                rows_max=max(1, min(self._plan.batch_rows_max, int(self._plan.run_s_max / 4 / seconds))),
+                rows_max=rows_at_once(chosen, seconds, self._plan.batch_rows_max, self._plan.run_s_max),
                 tolerance=release.manifest.device_tolerance,
             )
             require_rows_apart(tested, runner)
@@ -299,8 +290,7 @@ def require_rows_apart(tested: TestedGraph, runner: WorkerRunner) -> None:
     Raises:
         RuntimeRefused: they do not.
     """
-    for start in range(0, len(tested.golden), tested.rows_max):
-        piece = tested.golden[start : start + tested.rows_max]
+    for piece in tested.pieces():
         found = runner.run_together([row.values for row in piece], [row.variant for row in piece])
         if disagreement(tested, piece, found):
             raise RuntimeRefused("model.onnx", "rows that run together give other numbers than alone")

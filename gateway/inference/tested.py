@@ -10,8 +10,6 @@ from gateway.inference.result import InferenceFailed, Numbers, Signature, believ
 
 GOLDEN_ROWS_MAX = 1000
 SELF_TEST_S = 0.5  # about so long may a self-test take: a worker that is replaced passes it first
-PIECE_S = 0.05  # and about so long one piece of it, between which the worker answers others
-PIECE_ROWS_MAX = 64
 
 
 class GoldenRow(msgspec.Struct, frozen=True):
@@ -25,8 +23,8 @@ class GoldenRow(msgspec.Struct, frozen=True):
 class TestedGraph(msgspec.Struct, frozen=True, kw_only=True):
     """A graph, what is promised of it, and what it must give.
 
-    `golden`: rows of the vectors, as many as can be run in half a second; `piece_rows`: how many of them are asked for at once.
-    `rows_max`: how many rows may run together, so that a run stays far below the time after which a worker counts as hung.
+    `golden`: rows of the vectors, as many as can be run in half a second. `rows_max`: how many rows may run together, so that a run stays
+    far below the time after which a worker counts as hung.
     `tolerance`: how far a device may be off, on the output's own scale.
     """
 
@@ -37,21 +35,32 @@ class TestedGraph(msgspec.Struct, frozen=True, kw_only=True):
     signature: Signature
     graph: bytes
     golden: tuple[GoldenRow, ...]
-    piece_rows: int
     rows_max: int
     tolerance: float
 
     def pieces(self) -> Iterator[tuple[GoldenRow, ...]]:
-        """Yield the golden rows in pieces that are asked for one after the other."""
-        for start in range(0, len(self.golden), self.piece_rows):
-            yield self.golden[start : start + self.piece_rows]
+        """Yield the golden rows as they are asked for: as many at once as may run together, over and over if there are fewer.
+
+        So each self-test shows that rows are kept apart, too, in runs as large as any that are served.
+        """
+        rows = self.golden * (-(-self.rows_max // len(self.golden))) if self.golden else ()
+        for start in range(0, len(rows), self.rows_max):
+            yield rows[start : start + self.rows_max]
 
 
-def chosen_rows(rows: Sequence[GoldenRow], seconds_of_a_row: float) -> tuple[tuple[GoldenRow, ...], int]:
-    """Return rows spread over all that passed, so many that a self-test stays short, and how many of them are asked for at once."""
+def chosen_rows(rows: Sequence[GoldenRow], seconds_of_a_row: float) -> tuple[GoldenRow, ...]:
+    """Return rows spread over all that passed, so many that a self-test stays short."""
     count = max(1, min(len(rows), GOLDEN_ROWS_MAX, int(SELF_TEST_S / seconds_of_a_row)))
     places = [place * len(rows) // count for place in range(count)] if rows else []
-    return tuple(rows[place] for place in places), max(1, min(PIECE_ROWS_MAX, int(PIECE_S / seconds_of_a_row)))
+    return tuple(rows[place] for place in places)
+
+
+def rows_at_once(golden: Sequence[GoldenRow], seconds_of_a_row: float, rows_max: int, run_s_max: float) -> int:
+    """Return how many rows may run together: they take a quarter of the time after which a worker counts as hung.
+
+    No more than one where only one row is known: nothing then shows that rows are kept apart.
+    """
+    return max(1, min(rows_max, int(run_s_max / 4 / seconds_of_a_row))) if sum(any(row.numbers[1]) for row in golden) > 1 else 1
 
 
 def graph_key(signature: Signature, graph: bytes) -> str:

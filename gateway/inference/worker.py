@@ -211,6 +211,7 @@ class Worker:
         for key in client.uses:
             if not any(key in other.uses for other in self._clients):
                 self._graphs.pop(key, None)
+                self._limits.pop(key, None)
 
 
 def _plain(found: Iterable[Numbers | InferenceFailed]) -> Iterable[Numbers | str]:

@@ -46,35 +46,34 @@ class WrongNumbers(WorkerLost):
 class WorkerConnection:
     """A connection to whichever worker serves a socket now."""
 
-    def __init__(self, connection: socket.socket, device: Device, give_up: Callable[[], bool]) -> None:
+    def __init__(self, connection: socket.socket, give_up: Callable[[], bool]) -> None:
         """See `open`."""
         self._give_up = give_up
         self.socket = connection
         self.pid = 0
-        self._device = device
         self._frames = Frames()
         self._arrived: list[Reply] = []
         self._runs = 0
 
     @classmethod
-    def open(cls, path: Path, device: Device, timeout_s: float = HELLO_S_MAX, give_up: Callable[[], bool] = lambda: False) -> Self:
+    def open(cls, path: Path, give_up: Callable[[], bool] = lambda: False) -> Self:
         """Connect and wait until the worker says who it is. `give_up`: asked several times a second while something is waited for.
 
         Raises:
             WorkerLost: there is none, or it does not say so in time.
         """
-        until = time.monotonic() + timeout_s
+        until = time.monotonic() + HELLO_S_MAX
         for _ in range(_ATTEMPTS):
-            opened = cls._open_once(path, device, until, give_up)
+            opened = cls._open_once(path, until, give_up)
             if opened is not None:
                 return opened
         raise WorkerLost("the worker does not stay")
 
     @classmethod
-    def _open_once(cls, path: Path, device: Device, until: float, give_up: Callable[[], bool]) -> Self | None:
+    def _open_once(cls, path: Path, until: float, give_up: Callable[[], bool]) -> Self | None:
         """Connect; None: while a worker was being replaced, so that the kernel knows the wrong one."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        opened = cls(connection, device, give_up)
+        opened = cls(connection, give_up)
         try:
             connection.settimeout(max(until - time.monotonic(), 0.001))
             connection.connect(str(path))
@@ -197,7 +196,7 @@ class WorkerRunner:
         """
         values = checked_inputs(self.signature, tensors, variant_index)
         if not self.signature.may_run(values):
-            return believed(self.signature, self.signature.withheld(), Device.CPU, self._runtime)
+            return self.signature.not_run(Device.CPU, self._runtime)
         try:
             (numbers,) = self._connection.run_rows(self._key, [values], [variant_index])
         except (WorkerLost, ValueError) as lost:

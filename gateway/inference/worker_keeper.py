@@ -60,17 +60,10 @@ class WorkerKeeper:
         self._path = socket_path(folder, device)
         self._stop, self._stopped = socket.socketpair()
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None  # the one that serves
         self._spare: subprocess.Popen[bytes] | None = None  # the one that waits for its turn
         self._processes: list[subprocess.Popen[bytes]] = []
         self._stopping = False
         self._thread = threading.Thread(target=self._keep, name=f"worker-{device.value}", daemon=True)
-
-    @property
-    def pid(self) -> int | None:
-        """Return the process id of the worker that runs now."""
-        process = self._process
-        return process.pid if process is not None and process.poll() is None else None
 
     def __enter__(self) -> Self:
         """Open the socket; the first who connects starts the worker."""
@@ -146,7 +139,6 @@ class WorkerKeeper:
         self._spare = None
         if process is None:
             return None
-        self._process = process
         if process.stdin is None or process.stdout is None:
             raise TypeError("the process was started with pipes")
         with contextlib.suppress(OSError):

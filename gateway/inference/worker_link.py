@@ -18,6 +18,7 @@ from typing import cast
 import msgspec
 
 from gateway.inference.result import Device, EngineResult, InferenceFailed, Numbers, RuntimeRefused, believed
+from gateway.inference.strikes import Strikes
 from gateway.inference.tested import TestedGraph, disagreement
 from gateway.inference.wire import BrokenWire, Frames, Ping, Ran, Reply, Run, decode_reply, encode
 from gateway.inference.worker_connection import WorkerConnection, WorkerLost, WrongNumbers, kill_worker
@@ -26,7 +27,6 @@ from gateway.telemetry import count_link_closed, get_logger
 FAILURES_MAX = 3  # of the runtime, running: then the self-test decides whether the worker stays
 RETRY_S, RETRY_S_MAX = 0.05, 5.0
 REFUSED_RETRY_S = 30.0  # a device that refused a graph may have been mended
-STRIKES_MAX, STRIKES_WITHIN_S, LEFT_OUT_S = 3, 60.0, 30.0
 PROBE_S = 10.0  # between self-tests of a worker that seems well
 NOT_TRIED = "its worker is being started"
 TRIED_AGAIN = "what was refused is tried again"
@@ -45,8 +45,7 @@ class WorkerLink:
         self._run_s_max = run_s_max
         self._open: _OpenLink | None = None
         self._closed: dict[str, str] = dict.fromkeys(self._graphs, NOT_TRIED)
-        self._strikes: dict[str, list[float]] = {}
-        self._left_out: dict[str, float] = {}  # until when, by graph or row
+        self._strikes = Strikes()  # by key of a graph, and of a row
         self._tried = asyncio.Event()
         self._stopping = threading.Event()
         self._clearing: set[asyncio.Task[None]] = set()
@@ -81,10 +80,11 @@ class WorkerLink:
         reason = self.closed_because(key)
         if reason or link is None:
             raise InferenceFailed(reason or NOT_TRIED)
-        if self._left_out and self._is_left_out(_row_key(values)):
+        now = time.monotonic()
+        if self._strikes.leave_out_any(now) and self._strikes.leaves_out(_row_key(values), now):
             raise InferenceFailed("the worker did not survive this row several times")
         if not graph.signature.may_run(values):
-            return believed(graph.signature, graph.signature.withheld(), self.device, link.runtimes[key])
+            return graph.signature.not_run(self.device, link.runtimes[key])
         (numbers,) = await link.ask(key, [values], [variant_index], timeout_s)
         if isinstance(numbers, str):
             link.row_failed(numbers)
@@ -93,7 +93,7 @@ class WorkerLink:
             result = believed(graph.signature, numbers, self.device, link.runtimes[key])
         except InferenceFailed as failure:
             self._doubt(link, graph, failure.reason)
-            self._strike(_row_key(values))
+            self._strikes.strike(_row_key(values), time.monotonic())
             raise
         link.failures = 0
         return result
@@ -131,7 +131,7 @@ class WorkerLink:
             self._open, self._closed = link, {**refused, **dict.fromkeys(runtimes, "")}
             self._tried.set()
             _log.info("a device answers", rung=self.device.value, count=len(runtimes), pid=connection.pid)
-            left_out = any(self._is_left_out(key) for key in self._graphs)
+            left_out = any(self._strikes.leaves_out(key, time.monotonic()) for key in self._graphs)
             await self._stay(link, again_s=REFUSED_RETRY_S if left_out or not runtimes else None)
 
     async def _stay(self, link: "_OpenLink", again_s: float | None) -> None:
@@ -148,7 +148,7 @@ class WorkerLink:
         if reason == TRIED_AGAIN:
             return
         for values in link.died_over:
-            self._strike(_row_key(values))
+            self._strikes.strike(_row_key(values), time.monotonic())
         self._close_all(reason)
 
     async def _probe(self, link: "_OpenLink") -> None:
@@ -175,47 +175,30 @@ class WorkerLink:
         count_link_closed(self.device.value)
         _log.warning("a device does not answer", rung=self.device.value, reason=reason)
 
-    def _is_left_out(self, key: str) -> bool:
-        if self._left_out.get(key, 0.0) > time.monotonic():
-            return True
-        self._left_out.pop(key, None)
-        return False
-
-    def _strike(self, key: str) -> None:
-        """Note that a worker was lost over a graph or a row; the third time within a minute it is left out for a while."""
-        now = time.monotonic()
-        self._left_out = {one: until for one, until in self._left_out.items() if until > now}
-        recent = [at for at in self._strikes.get(key, []) if at > now - STRIKES_WITHIN_S]
-        self._strikes = {one: times for one, times in self._strikes.items() if times[-1] > now - STRIKES_WITHIN_S}
-        self._strikes[key] = [*recent, now]
-        if len(self._strikes[key]) >= STRIKES_MAX:
-            self._left_out[key] = now + LEFT_OUT_S
-            del self._strikes[key]
-
     def _prepare(self) -> tuple[WorkerConnection, dict[str, str], dict[str, str]]:
         """Connect, load and test every graph; return the runtime by key of those that passed, and why by key of those that did not.
 
         Raises:
             WorkerLost: there is no worker, or it did not survive or pass a test and was ended.
         """
-        connection = WorkerConnection.open(self._path, self.device, give_up=self._stopping.is_set)
+        connection = WorkerConnection.open(self._path, give_up=self._stopping.is_set)
         runtimes: dict[str, str] = {}
         refused: dict[str, str] = {}
         for graph in self._graphs.values():
-            if self._is_left_out(graph.key):
+            if self._strikes.leaves_out(graph.key, time.monotonic()):
                 refused[graph.key] = "it took its worker along several times"
                 continue
             try:
                 runtimes[graph.key] = connection.load(graph.key, graph.signature, graph.graph, graph.rows_max)
                 connection.self_test(graph)
-                self._strikes.pop(graph.key, None)  # only one loss upon the other is a graph's fault
+                self._strikes.clear(graph.key)
             except RuntimeRefused as refusal:
                 refused[graph.key] = f"the device refused the graph: {refusal.reason}"
             except WorkerLost as lost:
                 if self._stopping.is_set():
                     connection.close()
                     raise
-                self._strike(graph.key)
+                self._strikes.strike(graph.key, time.monotonic())
                 connection.kill()
                 if isinstance(lost, WrongNumbers):
                     _log.error("a device gives wrong numbers", rung=self.device.value, model=graph.name)

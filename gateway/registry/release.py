@@ -30,7 +30,7 @@ CERTIFIED_BYTES_MAX = 256 * 1024  # ten times the largest shipped graph; weights
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
-    """The bytes of a release and what they say. `files` holds every file by name; `certified`: see `is_certified`."""
+    """The bytes of a release and what they say. `files` holds every file by name; `certified`: see `look_into`."""
 
     manifest: ModelManifest
     graph: bytes
@@ -123,15 +123,22 @@ def _load(folder: Path, terminology: Terminology, trusted: Collection[str]) -> R
         card=decode_card(files[CARD], manifest),
         identity=identity,
         files=files,
-        certified=not is_remote and _is_certified(files[GRAPH], manifest),
+        certified=not is_remote and look_into(files[GRAPH], manifest),
     )
 
 
-def _is_certified(graph: bytes, manifest: ModelManifest) -> bool:
-    """Look into a graph, refuse what may not run, and tell whether the rest may run in the server process."""
+def look_into(graph: bytes, manifest: ModelManifest) -> bool:
+    """Refuse a graph that may not run, and tell whether it may run in the server process (design 3.8).
+
+    That is a small one, of plain operators, which poisons what it cannot answer.
+
+    Raises:
+        GraphRefused: it holds what may not run, or is not what the manifest says.
+    """
     summary = read_graph(graph)
     check_signature(summary, manifest)
-    return is_certified(graph, summary, manifest)
+    plain = all(domain == "" for domain, _ in summary.operators)
+    return manifest.applicable_tensor is not None and plain and len(graph) <= CERTIFIED_BYTES_MAX
 
 
 def _decode(content: bytes) -> ModelManifest:
@@ -188,9 +195,3 @@ def _is_rows_of(kind: TensorType, element: str, row: tuple[int | str, ...]) -> b
     """Tell whether a tensor has this element type, an open first dimension and these others."""
     open_first = kind.dimensions[:1] and isinstance(kind.dimensions[0], str)
     return kind.element == element and bool(open_first) and kind.dimensions[1:] == row
-
-
-def is_certified(graph: bytes, summary: GraphSummary, manifest: ModelManifest) -> bool:
-    """Tell whether a graph may run in the server process (design 3.8): small, of plain operators, and poisoning what it cannot answer."""
-    plain = all(domain == "" for domain, _ in summary.operators)
-    return manifest.applicable_tensor is not None and plain and len(graph) <= CERTIFIED_BYTES_MAX

@@ -1,18 +1,16 @@
 """A third party's model server, in an environment and a process of its own: MLServer with its scikit-learn runtime."""
 
 import contextlib
-import fcntl
 import json
-import os
-import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+
+from tool_environment import ServerMissing, tool_environment
 
 # The older loop: with a newer one this version of the server cannot start (its own parallel workers ask for a loop that is not there).
 PACKAGES = ("mlserver==1.7.1", "mlserver-sklearn==1.7.1", "uvloop<0.22")
@@ -26,34 +24,11 @@ joblib.dump(model, sys.argv[1])
 """
 
 
-class ServerMissing(Exception):
-    """The server cannot run here; the message says what is missing."""
-
-
-def environment() -> Path:
-    """Return the interpreter of an environment with the server, made once in the tests' cache folder."""
-    cache = Path(os.environ.get("GATEWAY_TEST_CACHE") or Path.home() / ".cache" / "gateway-tests")
-    folder = cache / f"mlserver-1.7.1-{sys.version_info.major}.{sys.version_info.minor}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "mlserver.lock").open("w") as lock:  # two test runs may come at once
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "ready").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            try:
-                subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True)
-                pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PACKAGES]
-                subprocess.run(pip, check=True, capture_output=True, timeout=500)
-            except (subprocess.SubprocessError, OSError) as error:
-                raise ServerMissing(f"the model server cannot be installed: {type(error).__name__}") from error
-            (folder / "ready").touch()
-    return folder / "bin" / "python"
-
-
 class ModelServer:
     """The server with one model, `logistic`, version `v7`; it can be stopped, halted and started again on the same port."""
 
     def __init__(self, folder: Path, weights: tuple[float, ...], bias: float) -> None:
-        self._python = environment()
+        self._python = tool_environment("mlserver", *PACKAGES)
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         ports = [_free_port() for _ in range(3)]

@@ -1,15 +1,17 @@
 """A model that a real third-party server runs (MLServer, scikit-learn), behind the same port: checked, audited, and left when it fails."""
 
+import contextlib
 import json
 import subprocess
 import sys
 import time
 
+import gateway_process
 import httpx
 import pytest
-from brought_release import BIAS, KEY, NAME, REMOTE, WEIGHTS, probability, vectors, write_config, write_release
-from gateway_process import environment
-from model_server import ServerMissing, model_server
+from brought_release import BIAS, KEY, NAME, REMOTE, WEIGHTS, probability, record, vectors, write_config, write_release
+from model_server import model_server
+from tool_environment import ServerMissing
 
 from gateway.registry.folder import vouch_for
 
@@ -44,28 +46,21 @@ def configured(folder, server, **remote):
 def gateway(*arguments):
     """Run a command of the gateway."""
     command = [sys.executable, "-m", "gateway", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=gateway_process.environment(), timeout=120, check=False)
 
 
-class Serving:
-    """A gateway that serves the release."""
+class Asker:
+    """Asks a gateway that serves the release."""
 
-    def __init__(self, config):
-        command = [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment())
-        base = self._process.stdout.readline().removeprefix("listening on ").strip()
-        self.http = httpx.Client(base_url=base, timeout=30, trust_env=False)
-        self.until(lambda: self.http.get("/health/live").status_code == 200)
+    def __init__(self, url):
+        self.http = httpx.Client(base_url=url, timeout=30, trust_env=False)
 
     def until(self, true):
         """Wait until something holds."""
         ends = time.monotonic() + SECONDS_MAX
         while time.monotonic() < ends:
-            try:
-                if true():
-                    return
-            except httpx.HTTPError:
-                pass
+            if true():
+                return
             time.sleep(0.05)
         raise AssertionError("it never came to hold")
 
@@ -73,20 +68,21 @@ class Serving:
         """Ask for the row."""
         return self.http.post(f"/v2/models/{NAME}/infer", json=BODY)
 
-    def close(self):
-        """End the gateway."""
-        self.http.close()
-        self._process.terminate()
-        self._process.wait(30)
-        self._process.stdout.close()
+
+@contextlib.contextmanager
+def asking(config, **how):
+    """Run a gateway and give who asks it."""
+    with gateway_process.serving(config, **how) as running:
+        asker = Asker(running.url)
+        yield asker
+        asker.http.close()
 
 
 @pytest.fixture
 def serving(tmp_path, mlserver):
     """Give a gateway whose model runs on the server, which runs."""
-    opened = Serving(configured(tmp_path, mlserver, version="v7"))
-    yield opened
-    opened.close()
+    with asking(configured(tmp_path, mlserver, version="v7")) as opened:
+        yield opened
 
 
 def test_every_vector_passes_on_the_other_server(tmp_path, mlserver):
@@ -103,20 +99,10 @@ def test_its_number_is_answered_and_named(serving, mlserver, tmp_path):
     assert answer.status_code == 200, answer.text
     assert answer.json()["outputs"][0]["data"] == [NUMBER]
     assert answer.headers["audit-receipt"]
-    subject = {"reference": "Patient/w"}
-    resources = [{"resourceType": "Patient", "id": "w", "gender": "male", "birthDate": "1966-01-01"}]
-    for code, value, unit in (("2160-0", 1.2, "mg/dL"), ("8867-4", 90.0, "/min")):
-        resources.append(
-            {
-                "resourceType": "Observation", "id": f"o{code}", "status": "final", "subject": subject,
-                "effectiveDateTime": "2026-01-05T23:00:00Z", "code": {"coding": [{"system": "http://loinc.org", "code": code}]},
-                "valueQuantity": {"value": value, "system": "http://unitsofmeasure.org", "code": unit},
-            }
-        )  # fmt: skip
-    record = tmp_path / "record.json"
-    record.write_text(json.dumps({"resourceType": "Bundle", "type": "collection", "entry": [{"resource": one} for one in resources]}))
+    file = tmp_path / "record.json"
+    file.write_text(json.dumps(record()))
     arguments = ["--as-of", "2026-01-06T00:00:00Z", "--record-complete", "--json", "--setting", "inpatient"]
-    told = gateway("assess", record, *arguments, "--config", configured(tmp_path, mlserver, version="v7"))
+    told = gateway("assess", file, *arguments, "--config", configured(tmp_path, mlserver, version="v7"))
     assert told.returncode == 0, told.stderr
     (found,) = [one["resource"] for one in json.loads(told.stdout)["entry"] if one["resource"]["resourceType"] == "RiskAssessment"]
     assert found["prediction"][0]["probabilityDecimal"] == pytest.approx(100 * probability(*ROW), abs=1e-3)
@@ -157,9 +143,6 @@ def test_a_server_that_gives_other_numbers_is_never_asked(tmp_path, mlserver):
     (folder / "vectors.csv").write_text(vectors().replace(repr(probability(41, 1.4, 68)), "0.5"))
     assert ",0.5," in (folder / "vectors.csv").read_text()
     vouch_for(folder, KEY)
-    opened = Serving(configured(tmp_path, mlserver))
-    try:
+    with asking(configured(tmp_path, mlserver), ready_path="health/live") as opened:
         assert opened.http.get("/health/ready").status_code == 503
         assert opened.infer().status_code == 503
-    finally:
-        opened.close()

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from brought_release import NAME, probability, write_config, write_release
+from brought_release import NAME, probability, record, write_config, write_release
 from served_gateway import serving
 from typer.testing import CliRunner
 
@@ -65,22 +65,6 @@ def test_a_packed_graph_is_asked_with_its_own_tensor(served):
 def test_another_tensor_is_refused(served, changed):
     """Null, another name, shape, datatype, or numbers that do not fill the shape."""
     assert infer(served, **changed).status_code == 400
-
-
-def record(heart_rate: float | None) -> dict:
-    """Return a record with what the model reads."""
-    subject = {"reference": "Patient/w"}
-    resources = [{"resourceType": "Patient", "id": "w", "gender": "male", "birthDate": "1966-01-01"}]
-    for code, value, unit in (("2160-0", 1.2, "mg/dL"), ("8867-4", heart_rate, "/min")):
-        if value is not None:
-            resources.append(
-                {
-                    "resourceType": "Observation", "id": f"o{code}", "status": "final", "subject": subject,
-                    "effectiveDateTime": "2026-01-05T23:00:00Z", "code": {"coding": [{"system": "http://loinc.org", "code": code}]},
-                    "valueQuantity": {"value": value, "system": "http://unitsofmeasure.org", "code": unit},
-                }
-            )  # fmt: skip
-    return {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": resource} for resource in resources]}
 
 
 def assess(tmp_path, heart_rate=90.0, **models):

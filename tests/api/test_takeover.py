@@ -1,15 +1,11 @@
 """New releases in a serving gateway: a good one takes over, a bad one changes nothing, and no request is lost on the way."""
 
 import asyncio
-import contextlib
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
+import gateway_process
 import httpx
 import pytest
 from brought_release import NAME, graph_bytes, probability, vectors, write_config, write_release
@@ -17,7 +13,6 @@ from served_gateway import serving
 
 from gateway.config import load_settings
 
-ROOT = Path(__file__).parents[2]
 ROW = [60.0, 1.2, 90.0]
 INFER = f"/v2/models/{NAME}/infer"
 BODY = {"inputs": [{"name": "X", "shape": [1, 3], "datatype": "FP32", "data": ROW}]}
@@ -34,7 +29,7 @@ def version(http: httpx.Client) -> str:
 
 def reload(gateway) -> bool:
     """Let a gateway of this process load its releases anew."""
-    return asyncio.run_coroutine_threadsafe(gateway.app.takeover.reload(), gateway.app.takeover.loop).result(SECONDS_MAX)
+    return asyncio.run_coroutine_threadsafe(gateway.app.state.takeover.reload(), gateway.app.state.takeover.loop).result(SECONDS_MAX)
 
 
 @pytest.fixture
@@ -79,11 +74,8 @@ def test_nothing_is_lost_while_versions_change(tmp_path, processes, figure):
     write_release(tmp_path / "models")
     config = write_config(tmp_path)
     config.write_text(config.read_text().replace("port = 0", f"port = 0\nprocesses = {processes}"))
-    environment = {name: text for name, text in os.environ.items() if not name.startswith("GATEWAY_")} | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
-    try:
-        base = process.stdout.readline().removeprefix("listening on ").strip()
+    with gateway_process.serving(config) as running:
+        base, process = running.url, running.process
         told: list[str] = []
         wrong: list[BaseException] = []
         slowest: list[float] = []
@@ -99,7 +91,6 @@ def test_nothing_is_lost_while_versions_change(tmp_path, processes, figure):
             except BaseException as error:  # noqa: BLE001 - whatever it is, the test fails with it
                 wrong.append(error)
 
-        until_ready(base)
         clients = [threading.Thread(target=ask) for _ in range(4)]
         for client in clients:
             client.start()
@@ -122,18 +113,3 @@ def test_nothing_is_lost_while_versions_change(tmp_path, processes, figure):
         assert wrong == []
         assert set(told) == {"0.1.0", "0.2.0", "0.3.0"}
         assert set(told[-20:]) == {"0.3.0"}
-    finally:
-        process.terminate()
-        process.wait(30)
-        process.stdout.close()
-
-
-def until_ready(base: str) -> None:
-    """Wait until the gateway serves."""
-    ends = time.monotonic() + SECONDS_MAX
-    while time.monotonic() < ends:
-        with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(f"{base}/health/ready", trust_env=False).status_code == 200:
-                return
-        time.sleep(0.05)
-    raise AssertionError("the gateway does not get ready")

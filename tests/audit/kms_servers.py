@@ -1,15 +1,15 @@
 """Real counterparts of the KMS adapters: moto's AWS KMS in an environment and a process of its own, and a SoftHSM2 token in a folder."""
 
 import contextlib
-import fcntl
 import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
+
+from tool_environment import ServerMissing, tool_environment
 
 MOTO = "moto[server,kms]==5.2.5"
 SOFTHSM = Path("/usr/lib/softhsm/libsofthsm2.so")
@@ -17,33 +17,10 @@ TOKEN, KEY, PIN = "gateway", "kek", "2468"
 READY_S_MAX = 60
 
 
-class ServerMissing(Exception):
-    """The counterpart cannot run here; the message says what is missing."""
-
-
-def moto_environment():
-    """Return the interpreter of an environment with moto, made once in the tests' cache folder."""
-    cache = Path(os.environ.get("GATEWAY_TEST_CACHE") or Path.home() / ".cache" / "gateway-tests")
-    folder = cache / f"moto-{MOTO.rpartition('==')[2]}-{sys.version_info.major}.{sys.version_info.minor}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "moto.lock").open("w") as lock:  # two test runs may come at once
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "ready").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            try:
-                subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True)
-                pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", MOTO]
-                subprocess.run(pip, check=True, capture_output=True, timeout=300)
-            except (subprocess.SubprocessError, OSError) as error:
-                raise ServerMissing(f"moto cannot be installed: {type(error).__name__}") from error
-            (folder / "ready").touch()
-    return folder / "bin" / "python"
-
-
 @contextlib.contextmanager
 def moto_server():
     """Run moto's server and yield its address."""
-    python = moto_environment()
+    python = tool_environment("moto", MOTO)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

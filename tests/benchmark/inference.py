@@ -1,6 +1,6 @@
 """Measures the ways in which graphs run, each against its alternative in the same run: `make bench-inference`.
 
-    PYTHONPATH=tests/inference python tests/benchmark/inference.py [--rounds 3] [--seconds 4] [--only v2,worker,batching,memory]
+    PYTHONPATH=tests/shared python tests/benchmark/inference.py [--rounds 3] [--seconds 4] [--only v2,worker,batching,memory]
 
 - v2: the yardstick's gbt40.onnx as a brought release by `/v2`, against the yardstick's bare endpoint, which audits nothing: with the
   durable log, and in a composition of the tests whose log keeps nothing.
@@ -14,20 +14,20 @@ import asyncio
 import contextlib
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 from brought_release import CARD_TEMPLATE, KEY, MANIFEST, NAME, PUBLIC_KEY, graph_bytes, write_release
+from gateway_process import serving
 from run import yardstick
-from served import COMMAND, wait_until_ready
+from served import COMMAND
 
 from gateway.features.manifest import decode_manifest
 from gateway.inference.engine import LoadedGraph
@@ -189,29 +189,17 @@ async def started(plan: RuntimePlan, folder: Path):
 def measure_memory(folder: Path, options: argparse.Namespace) -> None:
     """Print what a gateway with all shipped models takes, and how soon it is ready."""
     config = folder / "all.toml"
-    config.write_text(f'[audit]\ndatabase = "{folder}/all.db"\nkey_file = "{folder}/all.json"\n[logging]\nformat = "json"\n')
+    log = '[logging]\nformat = "json"\nlevel = "error"\n'
+    config.write_text(f'[server]\nport = 0\n[audit]\ndatabase = "{folder}/all.db"\nkey_file = "{folder}/all.json"\n{log}')
     ready, resident = [], []
     for _ in range(options.rounds):
-        with _port() as port:
-            pass
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "GATEWAY__SERVER__PORT": str(port)}
         began = time.monotonic()
-        process = subprocess.Popen([*COMMAND, "serve", "--config", str(config)], env=environment, stdout=subprocess.DEVNULL)
-        wait_until_ready(f"http://127.0.0.1:{port}", process)
-        ready.append(time.monotonic() - began)
-        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-        resident.append(int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024)
-        process.terminate()
-        process.wait(30)
+        with serving(config) as running:
+            ready.append(time.monotonic() - began)
+            lines = Path(f"/proc/{running.process.pid}/status").read_text().splitlines()
+            resident.append(int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024)
     seconds, mebibytes = statistics.median(ready), statistics.median(resident)
     print(f"\nall shipped models: {mebibytes:.0f} MiB resident (bar 200), ready after {seconds:.1f} s (bar 3)")
-
-
-@contextlib.contextmanager
-def _port() -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        yield probe.getsockname()[1]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

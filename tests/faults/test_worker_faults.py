@@ -1,16 +1,15 @@
 """The worker of a serving gateway is killed, hangs, runs out of memory or lies, under load: no wrong number, another within two seconds."""
 
 import asyncio
-import contextlib
 import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import aiohttp
+import gateway_process
 import pytest
 from brought_release import NAME, TOLERANCE, probability, write_config, write_release
 
@@ -71,26 +70,6 @@ def worker_of(server: int) -> int | None:
     return int(found.stdout.split()[0]) if found.stdout else None
 
 
-@contextlib.contextmanager
-def gateway(folder: Path):
-    """Serve the brought release; give the process and its address."""
-    write_release(folder / "models")
-    config = write_config(folder, worker_memory_bytes_max=str(1024**3))
-    environment = {name: text for name, text in os.environ.items() if not name.startswith("GATEWAY_")}
-    environment |= {"PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE / "worker_faults")]), "WORKER_FAULT_FILE": str(folder / "fault")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gateway", "serve", "--config", str(config)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        env=environment,
-    )  # fmt: skip
-    try:
-        line = process.stdout.readline()
-        yield process, line.removeprefix("listening on ").strip()
-    finally:
-        process.terminate()
-        process.wait(30)
-        process.stdout.close()
-
-
 async def misbehave(kind: str, worker: int, control: Path) -> None:
     """Let a worker have a fault."""
     if kind == "kill":
@@ -120,9 +99,12 @@ async def until_replaced(server: int, worker: int, load: Load) -> float:
 async def test_no_fault_of_a_worker_gives_a_wrong_number(tmp_path, figure):
     """The server's process stays; every answer is right or a refusal; another worker answers within two seconds."""
     slowest = dict.fromkeys(KINDS, 0.0)
-    with gateway(tmp_path) as (process, base):
+    write_release(tmp_path / "models")
+    config = write_config(tmp_path, worker_memory_bytes_max=str(1024**3))
+    injected = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE / "worker_faults")]), "WORKER_FAULT_FILE": str(tmp_path / "fault")}
+    with gateway_process.serving(config, injected) as running:
+        process, base = running.process, running.url
         async with aiohttp.ClientSession() as session:
-            await ready(session, base)
             load = Load(base, seed=4)
             asking = asyncio.create_task(load.run(session))
             for _ in range(faults_of_each_kind()):
@@ -148,15 +130,3 @@ async def test_no_fault_of_a_worker_gives_a_wrong_number(tmp_path, figure):
     )
     assert load.wrong == []
     assert max(slowest.values()) < REPLACED_S_MAX
-
-
-async def ready(session: aiohttp.ClientSession, base: str) -> None:
-    """Wait until the gateway serves."""
-    until = time.monotonic() + START_S_MAX
-    while time.monotonic() < until:
-        with contextlib.suppress(aiohttp.ClientError):
-            async with session.get(f"{base}/health/ready") as answer:
-                if answer.status == 200:
-                    return
-        await asyncio.sleep(0.05)
-    raise AssertionError("the gateway does not get ready")

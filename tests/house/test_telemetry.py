@@ -178,7 +178,7 @@ def test_readable_lines_follow_the_same_rules(log, lenient):
 
 
 def test_a_log_that_cannot_be_written_costs_only_its_lines(log):  # the fixture puts back what is configured here
-    """A closed stream, a full disk: whoever logs goes on."""
+    """A closed stream, a full disk: whoever logs goes on, and what can be written again is written."""
 
     class Full(io.StringIO):
         def write(self, _text):
@@ -189,4 +189,7 @@ def test_a_log_that_cannot_be_written_costs_only_its_lines(log):  # the fixture 
     for stream in (closed, Full()):
         configure_logging("info", "json", stream)
         get_logger("gateway.test").error("a worker ended and is replaced", status=1)
-    configure_logging("error")
+    good = io.StringIO()
+    configure_logging("info", "json", good)
+    get_logger("gateway.test").error("a worker ended and is replaced", status=2)
+    assert [json.loads(line)["status"] for line in good.getvalue().splitlines()] == [2]

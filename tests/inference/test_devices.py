@@ -131,7 +131,7 @@ async def test_gpu_or_nothing_means_nothing(runtime, device):
     await running.aclose()
 
 
-async def test_rows_that_wait_run_together(runtime):
+async def test_many_callers_each_get_their_own_number(runtime):
     """32 callers at once: each gets its own number, from outside this process."""
     running = await runtime(RuntimePlan())
     rows = [{**ROW, "age_years": 30.0 + age} for age in range(32)]

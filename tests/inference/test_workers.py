@@ -12,7 +12,8 @@ from tiny_graphs import HONEST, Release
 
 from gateway.inference.result import Device, InferenceFailed, RuntimeRefused
 from gateway.inference.runtime import Runtime, RuntimePlan, open_workers
-from gateway.inference.tested import GoldenRow, chosen_rows
+from gateway.inference.strikes import Strikes
+from gateway.inference.tested import GoldenRow, chosen_rows, rows_at_once
 from gateway.registry import admit_releases, load_code_sets
 
 pytestmark = pytest.mark.asyncio
@@ -148,11 +149,27 @@ def _rows(count):
 
 @pytest.mark.parametrize(
     ("rows", "seconds", "chosen", "at_once"),
-    [(400, 0.0001, 400, 64), (5000, 0.0001, 1000, 64), (400, 0.004, 125, 12), (400, 0.2, 2, 1), (1, 5.0, 1, 1)],
+    [(400, 0.0001, 400, 64), (5000, 0.0001, 1000, 64), (400, 0.004, 125, 31), (400, 0.2, 2, 1), (10, 0.0001, 10, 64), (1, 0.0001, 1, 1)],
 )
-async def test_a_self_test_takes_about_half_a_second(rows, seconds, chosen, at_once):
-    """As many rows as fit, spread over all, in pieces of a twentieth of a second."""
-    golden, piece_rows = chosen_rows(_rows(rows), seconds)
-    assert (len(golden), piece_rows) == (chosen, at_once)
+async def test_a_self_test_takes_about_half_a_second_and_runs_are_short(rows, seconds, chosen, at_once):
+    """As many rows as fit, spread over all; as many at once as are served, in runs of an eighth of a second."""
+    golden = chosen_rows(_rows(rows), seconds)
+    assert len(golden) == chosen
     assert golden[0].values == [0.0]
     assert len({row.values[0] for row in golden}) == chosen
+    assert rows_at_once(golden, seconds, 64, 0.5) == at_once
+
+
+async def test_the_third_loss_within_a_minute_leaves_out_for_half_of_one():
+    """Of one thing; what goes well in between, or is long ago, does not count."""
+    strikes = Strikes()
+    for now in (0.0, 1.0, 62.0):
+        strikes.strike("a", now)
+    assert not strikes.leave_out_any(62.0)
+    strikes.clear("a")
+    strikes.strike("a", 63.0)
+    strikes.strike("b", 63.0)
+    strikes.strike("a", 64.0)
+    assert not strikes.leaves_out("a", 64.0)
+    strikes.strike("a", 65.0)
+    assert (strikes.leaves_out("a", 94.9), strikes.leaves_out("b", 94.9), strikes.leave_out_any(95.1)) == (True, False, False)

@@ -34,10 +34,7 @@ if "gateway.inference.worker" in sys.orig_argv and "WORKER_FAULT_FILE" in os.env
             "infinity": lambda numbers: ([float("inf")] * len(numbers[0]), numbers[1]),
             "range": lambda numbers: ([1.5] * len(numbers[0]), numbers[1]),
             "shape": lambda numbers: ([*numbers[0], 0.5], [*numbers[1], True]),
-            "rows": None,
         }
-        if kind == "rows":
-            return found[:-1] + found[-1:] * 2
         return [spoil[kind](numbers) for numbers in found] if kind in spoil else found
 
     LoadedGraph.run_rows = run_rows

@@ -9,8 +9,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_S_MAX = 60
@@ -47,8 +48,9 @@ def environment() -> dict[str, str]:
 class GatewayProcess:
     """A running gateway."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, process: subprocess.Popen[bytes]) -> None:
         self.url = url
+        self.process = process
 
     def post(self, path: str, body: object) -> tuple[int, dict]:
         """Post JSON and return status and decoded answer."""
@@ -63,20 +65,20 @@ class GatewayProcess:
 
 
 @contextlib.contextmanager
-def serving(config: Path) -> Iterator[GatewayProcess]:
-    """Start `gateway serve`, wait until it is ready, stop it with SIGTERM."""
+def serving(config: Path, more: Mapping[str, str] = MappingProxyType({}), ready_path: str = "health/ready") -> Iterator[GatewayProcess]:
+    """Start `gateway serve`, with `more` in its environment, wait until it is ready, stop it with SIGTERM."""
     with (config.parent / "serve.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "gateway", "serve", "--config", str(config)],
             cwd=config.parent,
-            env=environment(),
+            env=environment() | more,
             stdout=subprocess.PIPE,
             stderr=log,
         )
     try:
         url = process.stdout.readline().decode().split()[-1]
-        _wait_until_ready(url, process)
-        yield GatewayProcess(url)
+        _wait_until_ready(f"{url}/{ready_path}", process)
+        yield GatewayProcess(url, process)
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=STOP_S_MAX)
@@ -86,7 +88,7 @@ def serving(config: Path) -> Iterator[GatewayProcess]:
 def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
     ends_at = time.monotonic() + READY_S_MAX
     while time.monotonic() < ends_at and process.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health/ready", timeout=5):
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
             return
         time.sleep(0.1)
     raise AssertionError("the gateway was not ready in time")

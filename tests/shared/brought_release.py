@@ -173,6 +173,22 @@ def write_release(
     return folder
 
 
+def record(heart_rate: float | None = 90.0) -> dict:
+    """Return the record of a man of 60 with what the model reads: creatinine 1.2 mg/dL and a heart rate."""
+    subject = {"reference": "Patient/w"}
+    resources = [{"resourceType": "Patient", "id": "w", "gender": "male", "birthDate": "1966-01-01"}]
+    for code, value, unit in (("2160-0", 1.2, "mg/dL"), ("8867-4", heart_rate, "/min")):
+        if value is not None:
+            resources.append(
+                {
+                    "resourceType": "Observation", "id": f"o{code}", "status": "final", "subject": subject,
+                    "effectiveDateTime": "2026-01-05T23:00:00Z", "code": {"coding": [{"system": "http://loinc.org", "code": code}]},
+                    "valueQuantity": {"value": value, "system": "http://unitsofmeasure.org", "code": unit},
+                }
+            )  # fmt: skip
+    return {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": resource} for resource in resources]}
+
+
 def write_config(folder: Path, **models: str) -> Path:
     """Write the configuration of a gateway that serves only the releases below `folder / "models"`; `models`: further settings as TOML."""
     config = folder / "gateway.toml"
