@@ -23,8 +23,8 @@ help: ## Show the targets
 demo: $(STAMP) ## Assess six synthetic patients from end to end (ARGS=--serve keeps it running)
 	@$(BIN)/gateway demo $(ARGS)
 
-# Tests that start many servers, or kill them, have the machine to themselves; all others run on every core.
-ALONE := tests/faults tests/acceptance
+# Tests that kill under load or start large servers have the machine to themselves; all others run on every core.
+ALONE := tests/faults/test_kill.py tests/faults/test_kill_gateway.py tests/faults/test_worker_faults.py tests/acceptance
 
 test: $(STAMP) ## Run everything that can run here; what cannot is listed at the end with its reason
 ifeq ($(TESTS),tests)
